@@ -1,0 +1,59 @@
+# What a developer types. `make help` lists it.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test check format protos lock containers grpcurl setup clean
+
+bin := .venv/bin
+compile = $(bin)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command 'make lock' $(UPGRADE)
+
+help:  ## Say what there is
+	@sed -n 's/^\([a-z]*\):.*##/\1 /p' Makefile | while read -r target text; do printf 'make %-11s %s\n' "$$target" "$$text"; done
+
+run:  ## Start the service on the embedded store, and say how to call it
+	@scripts/setup.sh run
+	@exec $(bin)/keepstate serve
+
+test: setup  ## Run all tests; ARGS="-k name" for some of them
+	@scripts/containers.sh || { \
+		printf '\n!!! NO CONTAINERS: %s\n' "$$(sed 's/^[^=]*=//' "$${XDG_CACHE_HOME:-$$HOME/.cache}/keepstate/containers.env")"; \
+		[ "$${KEEPSTATE_REQUIRE_CONTAINERS:-}" != 1 ]; \
+		printf '!!! the tests that need them are skipped\n\n'; }
+	@$(bin)/pytest $(ARGS)
+
+check: setup  ## Check lint, format, types, layers, stubs and protos
+	$(bin)/ruff check
+	$(bin)/ruff format --check
+	$(bin)/mypy
+	$(bin)/lint-imports
+	scripts/protos.sh --check
+
+format: setup  ## Format the code, and repair what lint can
+	$(bin)/ruff check --fix-only
+	$(bin)/ruff format
+
+protos: setup  ## Make the Python stubs from proto/ again
+	scripts/protos.sh
+
+lock: setup  ## Renew the locked versions; UPGRADE=--upgrade for the newest
+	$(compile) requirements/uv.in -o requirements/uv.txt
+	$(compile) requirements/go.in -o requirements/go.txt
+	$(compile) --no-deps requirements/data.in -o requirements/data.txt
+	$(compile) --extra server -c requirements/constraints.txt pyproject.toml requirements/build.in -o requirements/run.txt
+	$(compile) --extra server --group dev -c requirements/constraints.txt -c requirements/run.txt \
+		pyproject.toml requirements/build.in -o requirements/dev.txt
+
+containers: setup  ## Provide the engine and images that the container tests use
+	@scripts/containers.sh
+
+grpcurl:  ## Put grpcurl into .venv/bin
+	@scripts/setup.sh run
+	@install -m 755 "$$(scripts/go-build.sh tools/grpcurl -ldflags='-s -w -X main.version=v1.9.4')" $(bin)/grpcurl
+
+setup:
+	@scripts/setup.sh dev
+
+clean:  ## Remove what was made in this folder (not the cache of containers)
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
