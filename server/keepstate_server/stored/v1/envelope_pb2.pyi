@@ -80,7 +80,7 @@ class Envelope(_message.Message):
     create_time: _builtins.int
     """When this life began. 0: not known, the value was another program's."""
     update_time: _builtins.int
-    """When the value was last written. 0: the same as write_time."""
+    """When the value was last written. 0: not known, the value was another program's."""
     expire_time: _builtins.int
     """When the record expires. 0: never."""
     death_time: _builtins.int
@@ -135,7 +135,7 @@ class TrailEntry(_message.Message):
     write: _builtins.bytes
     """14 bytes that identify the write. Empty: the first 14 bytes of the envelope's version."""
     age: _builtins.int
-    """How long before the envelope's write_time, in milliseconds."""
+    """How long before the envelope's write_time, in milliseconds; negative where the clocks of two instances differ."""
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___Requests]:
         """The requests that it carried."""

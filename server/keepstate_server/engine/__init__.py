@@ -1,0 +1,1 @@
+"""The contract: how records, their lives and their writes are kept on any store."""

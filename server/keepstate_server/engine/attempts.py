@@ -1,0 +1,52 @@
+"""Whether a write whose reply was lost was applied, as later reads tell."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from keepstate_server.domain.times import Instant
+from keepstate_server.engine.draft import Result
+from keepstate_server.engine.settings import EngineSettings
+from keepstate_server.engine.sighting import NOTHING, Sighting
+from keepstate_server.engine.trail import WriteId
+
+__all__ = ["Attempt", "Verdict", "judge"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attempt:
+    """A compare-and-set that was sent."""
+
+    write: WriteId
+    base: WriteId | None
+    """The write that stood under the key, upon which it was conditional; None: nothing stood there."""
+    sent_at: Instant
+    results: Sequence[Result]
+    """What the operations are to be answered if it was applied."""
+
+    def may_yet_arrive(self, sighting: Sighting) -> bool:
+        """Says whether the store would still apply it: what it was conditional on stands."""
+        return self.base == sighting.base
+
+
+class Verdict(Enum):
+    """What a read says of an attempt."""
+
+    APPLIED = "applied"
+    NOT_APPLIED = "not applied"
+    """Not so far."""
+    UNKNOWN = "unknown"
+
+
+def judge(attempt: Attempt, sighting: Sighting, now: Instant, settings: EngineSettings) -> Verdict:
+    """Says what became of ``attempt``, given what stands under its key at ``now``."""
+    trail = sighting.trail(now, settings.dead_life_ms // 2)
+    if sighting is not NOTHING and trail.names(attempt.write):
+        return Verdict.APPLIED
+    if attempt.may_yet_arrive(sighting):
+        return Verdict.NOT_APPLIED
+    if attempt.base is not None and trail.reaches(attempt.base):
+        return Verdict.NOT_APPLIED
+    if trail.remembers_since(Instant(attempt.sent_at - 2 * settings.clock_difference_ms)):
+        return Verdict.NOT_APPLIED
+    return Verdict.UNKNOWN

@@ -1,0 +1,37 @@
+"""How long a call may take, and whether anybody still waits for it (promise 14)."""
+
+import asyncio
+
+__all__ = ["Deadline"]
+
+
+class Deadline:
+    """The moment by which a call must be answered, on the event loop's clock."""
+
+    def __init__(self, seconds: float) -> None:
+        """Begins now and ends in ``seconds``."""
+        self._at = asyncio.get_running_loop().time() + seconds
+        self._abandoned = False
+
+    def abandon(self) -> None:
+        """Notes that the caller has gone: what has not begun need not begin."""
+        self._abandoned = True
+
+    @property
+    def remaining(self) -> float:
+        """Seconds left, never negative."""
+        return max(self._at - asyncio.get_running_loop().time(), 0.0)
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is up, so that nobody would hear the answer."""
+        return self.remaining <= 0
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether something new may be sent to the store on behalf of the call."""
+        return not self._abandoned and not self.over
+
+    async def sleep(self, seconds: float) -> None:
+        """Waits for ``seconds``, or until the deadline if that comes first."""
+        await asyncio.sleep(min(seconds, self.remaining))

@@ -1,0 +1,207 @@
+"""The engine: operations and transactions of callers, carried to the stores under one contract."""
+
+import asyncio
+import random
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any, Protocol, TypeVar
+
+from keepstate_server.domain.errors import DeadlineExceeded, KeepstateError, StoreUnavailable, UnsupportedByStore
+from keepstate_server.domain.names import stored_key
+from keepstate_server.domain.operations import Answer, Operation, Put, TransactionOperation
+from keepstate_server.domain.records import Request
+from keepstate_server.domain.times import Clock
+from keepstate_server.engine.deadline import Deadline
+from keepstate_server.engine.draft import Result
+from keepstate_server.engine.group import Group
+from keepstate_server.engine.hints import Hints
+from keepstate_server.engine.locks import KeyLocks
+from keepstate_server.engine.settings import EngineSettings
+from keepstate_server.engine.transactions import Transactor
+from keepstate_server.engine.writer import Writer
+from keepstate_server.stores.base import StateStore
+
+__all__ = ["Engine", "Stores"]
+
+_T = TypeVar("_T")
+
+# What one call of the sidecar carries at most: enough to share its cost, too little to hold others up.
+_CALL_ITEMS = 128
+_CALL_BYTES = 1024 * 1024
+
+
+class Stores(Protocol):
+    """Where the engine finds a store by name."""
+
+    async def find(self, name: str, *, timeout: float) -> StateStore:
+        """Returns the store.
+
+        Raises:
+            StoreNotFound: the sidecar has none of this name.
+            UnsupportedByStore: its component cannot keep the contract at all.
+            StoreUnavailable: the sidecar does not answer.
+        """
+        ...
+
+
+class _Lane:
+    """What the engine has for one store."""
+
+    def __init__(self, store: StateStore, hints: Hints, settings: EngineSettings, clock: Clock) -> None:
+        self.store = store
+        self.locks = KeyLocks()
+        # Identifiers must differ between processes whatever their state: from the system's source of randomness.
+        source = random.SystemRandom()
+        self.writer = Writer(store, hints=hints, settings=settings, clock=clock, source=source)
+        self.transactor = Transactor(store, hints=hints, settings=settings, clock=clock, source=source)
+
+
+class Engine:
+    """Performs what callers ask for. Safe to call from many tasks of one event loop."""
+
+    def __init__(self, stores: Stores, *, settings: EngineSettings, clock: Clock) -> None:
+        """Works on ``stores`` by the rules of ``settings``."""
+        self._stores = stores
+        self._settings = settings
+        self._clock = clock
+        self._hints = Hints(size=settings.hints, life_ms=settings.dead_life_ms // 2)
+        self._lanes: dict[str, _Lane] = {}
+        self._begun: set[asyncio.Task[Any]] = set()
+
+    async def perform(self, operation: Operation, deadline: Deadline) -> Answer:
+        """Performs one operation.
+
+        Raises:
+            KeepstateError: it failed; see the proto's comments on each call for when.
+        """
+        result = (await self.perform_all([operation], deadline))[0]
+        if isinstance(result, KeepstateError):
+            raise result
+        return result
+
+    async def perform_all(self, operations: Sequence[Operation], deadline: Deadline) -> Sequence[Result]:
+        """Performs independent operations; results come in their order, an error being the result of one alone.
+
+        Operations on one key are applied in order. Raises nothing for what a store does.
+        """
+        results: list[Result | None] = [None] * len(operations)
+        by_store: dict[str, list[int]] = {}
+        for index, operation in enumerate(operations):
+            by_store.setdefault(operation.name.store, []).append(index)
+        await asyncio.gather(
+            *(self._on_store(store, operations, indexes, results, deadline) for store, indexes in by_store.items())
+        )
+        return [result for result in results if result is not None]
+
+    async def transact(
+        self, operations: Sequence[TransactionOperation], request: Request | None, deadline: Deadline
+    ) -> Sequence[Answer]:
+        """Performs all operations or none; no record may be named twice.
+
+        Raises:
+            UnsupportedByStore: the records lie in several stores, or in one that does not roll back.
+            KeepstateError: see ``Transactor.run``.
+        """
+        names = {operation.name.store for operation in operations}
+        if len(names) > 1:
+            raise UnsupportedByStore(
+                min(names), "transactions over several stores", "a transaction's records must lie in one store"
+            )
+        lane = await self._lane(names.pop(), deadline)
+        if await lane.store.prepare(timeout=deadline.remaining) is not None:
+            raise StoreUnavailable(lane.store.name, nothing_sent=True)
+        if not lane.store.rolls_back:
+            raise UnsupportedByStore(
+                lane.store.name, "rollback", "the store does not undo a transaction when one of its writes is refused"
+            )
+        keyed = [(stored_key(each.name.namespace, each.name.key), each) for each in operations]
+        return await self._begin(lane.transactor.run(keyed, request, deadline), deadline)
+
+    async def drain(self) -> None:
+        """Waits until everything that was begun has ended, callers gone or not."""
+        while self._begun:
+            await asyncio.wait(self._begun)
+
+    async def _on_store(
+        self,
+        store: str,
+        operations: Sequence[Operation],
+        indexes: Sequence[int],
+        results: list[Result | None],
+        deadline: Deadline,
+    ) -> None:
+        """Performs the operations at ``indexes``, all of one store, and fills in their results."""
+        try:
+            lane = await self._lane(store, deadline)
+        except KeepstateError as error:
+            for index in indexes:
+                results[index] = error
+            return
+        by_key: dict[str, list[int]] = {}
+        for index in indexes:
+            name = operations[index].name
+            by_key.setdefault(stored_key(name.namespace, name.key), []).append(index)
+        groups = [
+            (Group(key, [operations[index] for index in its], self._settings), its) for key, its in by_key.items()
+        ]
+        for chunk in _chunks([group for group, _ in groups]):
+            if all(group.reads_only for group in chunk):
+                await lane.writer.run(chunk, deadline)
+            else:
+                await self._begin(self._write(lane, chunk, deadline), deadline)
+        for group, its in groups:
+            for index, result in zip(its, group.results or (), strict=True):
+                results[index] = result
+
+    @staticmethod
+    async def _write(lane: _Lane, groups: Sequence[Group], deadline: Deadline) -> None:
+        try:
+            async with asyncio.timeout(deadline.remaining) as waiting, _held(lane, groups):
+                waiting.reschedule(None)  # holds the locks: from here on the groups know their own time
+                await lane.writer.run(groups, deadline)
+        except TimeoutError:
+            for group in groups:
+                group.fail(DeadlineExceeded())
+
+    async def _begin(self, work: Coroutine[Any, Any, _T], deadline: Deadline) -> _T:
+        """Awaits ``work``, which goes on when the caller goes away: what was sent must be looked into to the end."""
+        task = asyncio.ensure_future(work)
+        self._begun.add(task)
+        task.add_done_callback(self._ended)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            deadline.abandon()
+            raise
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._begun.discard(task)
+        if not task.cancelled():
+            task.exception()  # the caller may have gone without taking it
+
+    async def _lane(self, store: str, deadline: Deadline) -> _Lane:
+        found = await self._stores.find(store, timeout=deadline.remaining)
+        lane = self._lanes.get(store)
+        if lane is None or lane.store is not found:
+            lane = self._lanes[store] = _Lane(found, self._hints, self._settings, self._clock)
+        return lane
+
+
+def _held(lane: _Lane, groups: Sequence[Group]) -> AbstractAsyncContextManager[None]:
+    keys = [group.key for group in groups if not group.reads_only]
+    return lane.locks.hold(keys) if keys else nullcontext()
+
+
+def _chunks(groups: Sequence[Group]) -> Iterator[Sequence[Group]]:
+    """Yields ``groups`` in order, in pieces that one call of the sidecar carries."""
+    piece: list[Group] = []
+    size = 0
+    for group in groups:
+        bytes_of_group = max((len(each.value) for each in group.operations if isinstance(each, Put)), default=0)
+        if piece and (len(piece) == _CALL_ITEMS or size + bytes_of_group > _CALL_BYTES):
+            yield piece
+            piece, size = [], 0
+        piece.append(group)
+        size += bytes_of_group
+    if piece:
+        yield piece

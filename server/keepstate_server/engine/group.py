@@ -1,0 +1,149 @@
+"""The operations of one call on one key, on their way into one compare-and-set."""
+
+import random
+from collections.abc import Sequence
+from datetime import timedelta
+
+from keepstate_server.domain.errors import KeepstateError, OutcomeUnknown
+from keepstate_server.domain.operations import Get, Operation
+from keepstate_server.domain.records import Consistency
+from keepstate_server.domain.times import Instant
+from keepstate_server.engine.attempts import Attempt, Verdict, judge
+from keepstate_server.engine.draft import Draft, NeedsRead, Result
+from keepstate_server.engine.envelope import Envelope, encode
+from keepstate_server.engine.settings import EngineSettings
+from keepstate_server.engine.sighting import Raw, Sighting
+from keepstate_server.engine.trail import WRITE_BYTES, WriteId
+from keepstate_server.stores.base import CompareAndSet, Fate, Outcome
+
+__all__ = ["Group", "new_write", "physical_life"]
+
+
+def new_write(source: random.Random) -> WriteId:
+    """Returns an identifier that no other write has."""
+    return WriteId(source.randbytes(WRITE_BYTES))
+
+
+def physical_life(envelope: Envelope, now: Instant, settings: EngineSettings) -> timedelta | None:
+    """Returns how long the store must keep ``envelope``: a dead record stays for its dead life. None: for ever."""
+    if envelope.death_time is not None:
+        return settings.dead_life
+    if envelope.expire_time is None:
+        return None
+    return timedelta(milliseconds=max(envelope.expire_time - now, 0)) + settings.dead_life
+
+
+class Group:
+    """Operations on one key in the order asked, what is known of the key, and what was sent for them.
+
+    The caller shows it what stands under the key (``see``), asks for the compare-and-set (``plan``), and tells it what
+    became of that (``conclude``), until ``results`` are there.
+    """
+
+    def __init__(self, key: str, operations: Sequence[Operation], settings: EngineSettings) -> None:
+        """Begins knowing nothing of the key."""
+        self.key = key
+        self.operations = tuple(operations)
+        self.results: Sequence[Result] | None = None
+        self.sighting: Sighting | None = None
+        self.sent = False
+        """Whether any compare-and-set was sent."""
+        self.sure = False
+        """Whether the next read must be sure of an absence."""
+        self.adopted = False
+        """Whether another program's value was made ready to be written over."""
+        self._settings = settings
+        self._attempts: list[Attempt] = []  # of which the store did not say what became of them
+        self._envelope: Envelope | None = None  # the one under way
+
+    @property
+    def reads_only(self) -> bool:
+        """Whether nothing can be written."""
+        return all(isinstance(operation, Get) and operation.slide_to is None for operation in self.operations)
+
+    @property
+    def must_read(self) -> bool:
+        """Whether a hint will not do, known from the operations alone."""
+        return any(isinstance(each, Get) or (each.request and each.request.repeated) for each in self.operations)
+
+    @property
+    def consistency(self) -> Consistency:
+        """The strongest that any of the operations asks for."""
+        eventual = all(operation.consistency is Consistency.EVENTUAL for operation in self.operations)
+        return Consistency.EVENTUAL if eventual else Consistency.STRONG
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether something was sent of which nobody knows the fate."""
+        return bool(self._attempts)
+
+    @property
+    def raw(self) -> Raw | None:
+        """Another program's value that must be adopted before it is written over."""
+        content = self.sighting.content if self.sighting else None
+        return content if isinstance(content, Raw) and not self.adopted else None
+
+    def fail(self, error: KeepstateError) -> None:
+        """Gives every operation the same answer."""
+        self.results = [error] * len(self.operations)
+
+    def see(self, sighting: Sighting, now: Instant) -> None:
+        """Takes what stands under the key, and judges by it what was sent before."""
+        self.sighting = sighting
+        verdicts = [judge(attempt, sighting, now, self._settings) for attempt in self._attempts]
+        if Verdict.APPLIED in verdicts:
+            self.results = self._attempts[verdicts.index(Verdict.APPLIED)].results
+        elif Verdict.UNKNOWN in verdicts:
+            self.fail(OutcomeUnknown())
+        self._attempts = [attempt for attempt in self._attempts if attempt.may_yet_arrive(sighting)]
+
+    def plan(self, write: WriteId, now: Instant, *, tells_expiry: bool) -> CompareAndSet | None:
+        """Works out the answers, and returns what must be written before they may be given.
+
+        None: ``results`` are there, or the hint did not do and ``sighting`` is None: read, and call again.
+        """
+        assert self.sighting is not None
+        draft = Draft(self.sighting, write=write, now=now, settings=self._settings, tells_expiry=tells_expiry)
+        try:
+            results = [draft.apply(operation, position) for position, operation in enumerate(self.operations)]
+        except NeedsRead:
+            # A hint goes to a read; an absence that a read was not sure of goes to one that is.
+            self.sure = self.sighting.content is None
+            self.sighting = None
+            return None
+        if not draft.changed:
+            if self._attempts:
+                # An earlier attempt may yet arrive and make these answers wrong: say so.
+                self.fail(OutcomeUnknown())
+            else:
+                self.results = results
+            return None
+        self._envelope = draft.envelope()
+        self._attempts.append(Attempt(write=write, base=self.sighting.base, sent_at=now, results=results))
+        return CompareAndSet(
+            key=self.key,
+            etag=self.sighting.etag,
+            data=encode(self._envelope),
+            keep_for=physical_life(self._envelope, now, self._settings),
+            consistency=self.consistency,
+        )
+
+    def withdraw(self) -> None:
+        """Takes back the last plan: it was not sent."""
+        self._attempts.pop()
+
+    def conclude(self, outcome: Outcome) -> Sighting | None:
+        """Takes what became of the plan. Returns what now stands under the key, where that is known."""
+        self.sent = True
+        attempt = self._attempts[-1]
+        self.sighting = None
+        match outcome.fate:
+            case Fate.APPLIED:
+                self.results = attempt.results
+                if outcome.next_etag is not None:
+                    return Sighting(etag=outcome.next_etag, content=self._envelope)
+            case Fate.REFUSED | Fate.FAILED:
+                self._attempts.pop()
+            case Fate.UNCERTAIN:
+                pass
+        return None

@@ -1,0 +1,52 @@
+"""What the service last read or wrote, so that a write need not read first."""
+
+from collections import OrderedDict
+
+from keepstate_server.domain.times import Instant
+from keepstate_server.engine.envelope import Envelope
+from keepstate_server.engine.sighting import Sighting
+
+__all__ = ["Hints"]
+
+
+class Hints:
+    """A bounded cache of records' headers with the store's etag; the least recently used goes first.
+
+    A hint is never believed: only a compare-and-set may rest on it, which the store refuses if the hint is wrong.
+    """
+
+    def __init__(self, *, size: int, life_ms: int) -> None:
+        """Holds up to ``size`` hints, each for ``life_ms`` milliseconds.
+
+        The life must be well under a dead record's: after a collection, Redis counts etags from 1 again, and an old
+        hint could match another life.
+        """
+        self._size = size
+        self._life_ms = life_ms
+        self._hints: OrderedDict[tuple[str, str], tuple[Sighting, Instant]] = OrderedDict()
+
+    def get(self, store: str, key: str, now: Instant) -> Sighting | None:
+        """Returns what was last seen under the key, if that is not too long ago."""
+        found = self._hints.get((store, key))
+        if found is None:
+            return None
+        sighting, noted = found
+        if now - noted > self._life_ms:
+            del self._hints[store, key]
+            return None
+        self._hints.move_to_end((store, key))
+        return sighting
+
+    def note(self, store: str, key: str, sighting: Sighting, now: Instant) -> None:
+        """Remembers what was seen; only envelopes are worth it. Another program's value has no hint."""
+        if not isinstance(sighting.content, Envelope):
+            self.forget(store, key)
+            return
+        self._hints[store, key] = (sighting.as_hint(), now)
+        self._hints.move_to_end((store, key))
+        if len(self._hints) > self._size:
+            self._hints.popitem(last=False)
+
+    def forget(self, store: str, key: str) -> None:
+        """Forgets the key: its etag in the store is no longer known."""
+        self._hints.pop((store, key), None)

@@ -1,0 +1,35 @@
+"""What the engine's rules are measured by."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+
+from keepstate_server.domain.times import in_milliseconds
+
+__all__ = ["EngineSettings"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    """The assumptions and limits that records are kept by; all instances on one store must agree on them."""
+
+    longest_delay: timedelta = timedelta(seconds=30)
+    """A request to a store takes effect within this time or never."""
+    clock_difference: timedelta = timedelta(seconds=5)
+    """The clocks of two instances differ by at most this much."""
+    dead_life: timedelta = timedelta(minutes=15)
+    """How long a dead record stays in the store; at least 20 longest delays are needed for a margin, see docs."""
+    hints: int = 10_000
+    """How many records' headers are remembered, of all stores together."""
+    transaction_attempts: int = 8
+    """How often a transaction that meets others' writes is begun anew."""
+
+    @cached_property
+    def dead_life_ms(self) -> int:
+        """``dead_life`` in milliseconds."""
+        return in_milliseconds(self.dead_life)
+
+    @cached_property
+    def clock_difference_ms(self) -> int:
+        """``clock_difference`` in milliseconds."""
+        return in_milliseconds(self.clock_difference)

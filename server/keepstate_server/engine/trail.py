@@ -1,0 +1,207 @@
+"""What a record remembers of its last writes.
+
+By its trail a record tells, later, whether a write whose reply was lost was applied, and what a repeated request was
+answered the first time. Every rule here came out of simulation; docs/records.md has the reasons.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import NewType
+
+from keepstate_server.domain.records import Request, Version
+from keepstate_server.domain.times import Instant
+
+__all__ = [
+    "KEPT_BYTES",
+    "SHORT_BYTES",
+    "WRITE_BYTES",
+    "Answered",
+    "FirstAnswer",
+    "Trail",
+    "TrailEntry",
+    "WriteId",
+    "answered",
+    "folded",
+    "version_at",
+    "write_of",
+]
+
+WriteId = NewType("WriteId", bytes)
+"""14 random bytes that name one compare-and-set. With a position of two bytes they make a version."""
+
+WRITE_BYTES = 14
+SHORT_BYTES = 8  # of each write before the entries
+
+_MAX_WRITES = 16
+_MAX_ENTRY_BYTES = 1024
+_MAX_AGE = 10 * 60 * 1000
+_REPEAT_LIFE = 60 * 1000
+KEPT_BYTES = 4 * 1024
+
+
+def version_at(write: WriteId, position: int) -> Version:
+    """Returns the version that the operation at ``position`` of ``write`` made. Operations never share a version."""
+    return Version(write + position.to_bytes(2, "big"))
+
+
+def write_of(version: Version) -> WriteId:
+    """Returns the write that made ``version``."""
+    return WriteId(version[:WRITE_BYTES])
+
+
+class FirstAnswer(IntEnum):
+    """What a request was answered."""
+
+    APPLIED = 0
+    NOTHING_THERE = 1
+    ETAG_MISMATCH = 2
+    EXISTS = 3
+    NOT_FOUND = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answered:
+    """Neighbouring requests of one client that one write carried, all answered alike."""
+
+    client: int
+    first: int
+    more: int = 0
+    position: int = 0
+    answer: FirstAnswer = FirstAnswer.APPLIED
+    keep_until: Instant = Instant(0)
+    """A repeat wrote this: until then it must be kept, since the first attempt may still be running."""
+
+    def holds(self, client: int, number: int) -> bool:
+        """Says whether the request is among these."""
+        return self.client == client and self.first <= number <= self.first + self.more
+
+    def followed_by(self, other: "Answered") -> bool:
+        """Says whether ``other`` only continues these, so that both fold into one."""
+        return (
+            other.client == self.client
+            and other.first == self.first + self.more + 1
+            and other.position == self.position + self.more + 1
+            and other.answer == self.answer
+            and other.keep_until == self.keep_until
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrailEntry:
+    """One write."""
+
+    write: WriteId
+    time: Instant
+    requests: tuple[Answered, ...] = ()
+
+    def find(self, client: int, number: int) -> tuple[Version, FirstAnswer] | None:
+        """Returns the version and the answer that the request got in this write, if it was in it."""
+        for requests in self.requests:
+            if requests.holds(client, number):
+                return version_at(self.write, requests.position + number - requests.first), requests.answer
+        return None
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes in the store."""
+        return 22 + 18 * len(self.requests)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trail:
+    """The last writes of a record, newest first."""
+
+    entries: tuple[TrailEntry, ...] = ()
+    """Without a gap, up to the present."""
+    earlier: bytes = b""
+    """``SHORT_BYTES`` of each write before the entries, without a gap."""
+    kept: tuple[TrailEntry, ...] = ()
+    """Entries that a repeat wrote, beyond the limits, with gaps between them."""
+    forgotten: Instant = Instant(0)
+    """The time of the newest entry of which the requests are not known any more. 0: nothing was forgotten."""
+
+    def find(self, request: Request) -> tuple[Version, FirstAnswer] | None:
+        """Returns the version that ``request`` made, or would have, and what it was answered, if that is remembered."""
+        for entry in self._all():
+            if found := entry.find(request.client, request.number):
+                return found
+        return None
+
+    def names(self, write: WriteId) -> bool:
+        """Says whether ``write`` is remembered as applied."""
+        return self.reaches(write) or any(entry.write == write for entry in self.kept)
+
+    def reaches(self, write: WriteId) -> bool:
+        """Says whether all writes since ``write`` are remembered, and it too."""
+        if any(entry.write == write for entry in self.entries):
+            return True
+        short = write[:SHORT_BYTES]
+        return any(
+            self.earlier[start : start + SHORT_BYTES] == short for start in range(0, len(self.earlier), SHORT_BYTES)
+        )
+
+    def remembers_since(self, instant: Instant) -> bool:
+        """Says whether no write at or after ``instant`` was forgotten."""
+        return self.forgotten < instant
+
+    def followed_by(self, entry: TrailEntry) -> "Trail":
+        """Returns the trail with ``entry`` as its newest, shortened to its limits.
+
+        An entry goes when it is too old, or from the oldest on when there are too many or they are too large; the
+        newest always stays, and so does the identifier of each of the last writes.
+        """
+        now = entry.time
+        entries = [entry]
+        size = entry.size
+        dropped: list[TrailEntry] = []
+        for older in self.entries:
+            size += older.size
+            full = len(entries) == _MAX_WRITES or size > _MAX_ENTRY_BYTES
+            # Once one is dropped all older ones are: the entries must have no gap.
+            if dropped or full or now - older.time > _MAX_AGE:
+                dropped.append(older)
+            else:
+                entries.append(older)
+        room = (_MAX_WRITES - len(entries)) * SHORT_BYTES
+        earlier = b"".join(older.write[:SHORT_BYTES] for older in dropped) + self.earlier
+        return Trail(
+            entries=tuple(entries),
+            earlier=earlier[:room],
+            kept=tuple(_unexpired((*dropped, *self.kept), now)),
+            forgotten=Instant(max(self.forgotten, *(older.time for older in dropped))) if dropped else self.forgotten,
+        )
+
+    def room_for_repeat(self, now: Instant) -> bool:
+        """Says whether one more repeat's entry can be kept for its whole life."""
+        protected = _unexpired((*self.entries, *self.kept), now)
+        return sum(entry.size for entry in protected) + 40 <= KEPT_BYTES
+
+    def _all(self) -> Iterator[TrailEntry]:
+        yield from self.entries
+        yield from self.kept
+
+
+def answered(request: Request, position: int, answer: FirstAnswer, now: Instant) -> Answered:
+    """Returns the trail's note that ``request``, at ``position`` of a write, got ``answer``."""
+    keep_until = Instant(now + _REPEAT_LIFE) if request.repeated else Instant(0)
+    return Answered(
+        client=request.client, first=request.number, position=position, answer=answer, keep_until=keep_until
+    )
+
+
+def folded(requests: Sequence[Answered]) -> tuple[Answered, ...]:
+    """Returns ``requests``, in the order of their positions, with neighbours of one client made one."""
+    result: list[Answered] = []
+    for each in requests:
+        if result and result[-1].followed_by(each):
+            result[-1] = replace(result[-1], more=result[-1].more + 1)
+        else:
+            result.append(each)
+    return tuple(result)
+
+
+def _unexpired(entries: Sequence[TrailEntry], now: Instant) -> Iterator[TrailEntry]:
+    for entry in entries:
+        if requests := tuple(each for each in entry.requests if each.keep_until > now):
+            yield replace(entry, requests=requests)

@@ -1,0 +1,1 @@
+"""The gRPC surface: thin. Requests in, answers and statuses out."""

@@ -1,0 +1,87 @@
+"""From answers to protobuf responses."""
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from keepstate.v1 import record_pb2, state_service_pb2, store_service_pb2
+from keepstate_server.domain.names import RecordName
+from keepstate_server.domain.operations import Answer, Deleted, Found, Touched, Written
+from keepstate_server.domain.promises import TITLES, Keeping
+from keepstate_server.domain.records import Record, etag_of
+from keepstate_server.domain.times import Instant
+from keepstate_server.stores.catalog import StoreInfo
+
+__all__ = ["batch_result", "deleted", "found", "store", "touched", "written"]
+
+_KEEPING = {
+    Keeping.NATIVE: store_service_pb2.KEEPING_NATIVE,
+    Keeping.STAGED: store_service_pb2.KEEPING_STAGED,
+    Keeping.REFUSED: store_service_pb2.KEEPING_REFUSED,
+}
+
+
+def found(name: RecordName, answer: Found) -> state_service_pb2.GetResponse:
+    """Returns the response to a get."""
+    return state_service_pb2.GetResponse(record=_record(name, answer.record))
+
+
+def written(answer: Written) -> state_service_pb2.PutResponse:
+    """Returns the response to a put."""
+    return state_service_pb2.PutResponse(etag=etag_of(answer.version))
+
+
+def deleted(answer: Deleted) -> state_service_pb2.DeleteResponse:
+    """Returns the response to a delete."""
+    return state_service_pb2.DeleteResponse(existed=answer.existed)
+
+
+def touched(answer: Touched) -> state_service_pb2.TouchResponse:
+    """Returns the response to a touch."""
+    return state_service_pb2.TouchResponse(etag=etag_of(answer.version), expire_time=_timestamp(answer.expire_at))
+
+
+def batch_result(name: RecordName, answer: Answer) -> state_service_pb2.BatchResult:
+    """Returns the result of one operation of a batch."""
+    match answer:
+        case Found():
+            return state_service_pb2.BatchResult(get=found(name, answer))
+        case Written():
+            return state_service_pb2.BatchResult(put=written(answer))
+        case Deleted():
+            return state_service_pb2.BatchResult(delete=deleted(answer))
+        case Touched():
+            return state_service_pb2.BatchResult(touch=touched(answer))
+
+
+def store(info: StoreInfo) -> store_service_pb2.Store:
+    """Returns a store as callers see it."""
+    return store_service_pb2.Store(
+        name=info.component.name,
+        component_type=info.component.type,
+        component_version=info.component.version,
+        is_default=info.is_default,
+        durability=info.durability,
+        promises=[
+            store_service_pb2.PromiseStatus(
+                number=each.number, title=TITLES[each.number], keeping=_KEEPING[each.keeping], reason=each.reason
+            )
+            for each in info.promises
+        ],
+    )
+
+
+def _record(name: RecordName, record: Record) -> record_pb2.Record:
+    return record_pb2.Record(
+        name=record_pb2.RecordName(store=name.store, namespace=name.namespace, key=name.key),
+        value=record.value,
+        content_type=record.content_type,
+        etag=etag_of(record.version),
+        create_time=_timestamp(record.create_time),
+        update_time=_timestamp(record.update_time),
+        expire_time=_timestamp(record.expire_time),
+    )
+
+
+def _timestamp(instant: Instant | None) -> Timestamp | None:
+    if instant is None:
+        return None
+    return Timestamp(seconds=instant // 1000, nanos=instant % 1000 * 1_000_000)

@@ -1,0 +1,125 @@
+"""What happens to every call at the edge: its deadline, its correlation id, the service's time, and its errors."""
+
+import functools
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+from google.rpc import status_pb2
+
+from keepstate_server.domain.errors import KeepstateError, Reason
+from keepstate_server.domain.times import Clock, Instant, as_datetime
+from keepstate_server.engine.deadline import Deadline
+from keepstate_server.rpc.status import status_of
+
+__all__ = ["Call", "Edge", "call"]
+
+_log = structlog.get_logger(__name__)
+
+_Context = grpc.aio.ServicerContext[Message, Message]
+_In = TypeVar("_In", bound=Message)
+_Out = TypeVar("_Out", bound=Message)
+
+# Kept back from the caller's time, so that an answer that takes all of it still arrives: a part of it, at most this.
+_REPLY_SECONDS = 0.1
+_REPLY_PART = 0.1
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_DETAILS = "grpc-status-details-bin"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """One call under way."""
+
+    now: Instant
+    deadline: Deadline
+    correlation_id: str
+    resent: bool
+    """gRPC sent it before: the caller's library repeats by itself."""
+
+
+class Edge:
+    """What servicers have in common."""
+
+    def __init__(self, *, clock: Clock, default_seconds: float, longest_seconds: float) -> None:
+        """A call without a deadline gets ``default_seconds``; none gets more than ``longest_seconds``."""
+        self._clock = clock
+        self._default_seconds = default_seconds
+        self._longest_seconds = longest_seconds
+
+    def begin(self, context: _Context) -> Call:
+        """Reads what the call carries besides its message."""
+        metadata = dict(context.invocation_metadata())  # type: ignore[arg-type]  # the stubs say None; it never is
+        given = context.time_remaining()
+        seconds = self._default_seconds if given is None else min(max(given, 0.0), self._longest_seconds)
+        correlation_id = metadata.get("x-correlation-id") or secrets.token_hex(8)
+        return Call(
+            now=self._clock.now(),
+            deadline=Deadline(seconds - min(_REPLY_SECONDS, seconds * _REPLY_PART)),
+            correlation_id=str(correlation_id)[:64],
+            resent=str(metadata.get("grpc-previous-rpc-attempts", "0")) not in ("", "0"),
+        )
+
+    def closing(self, begun: Call, status: status_pb2.Status | None = None) -> tuple[tuple[str, str | bytes], ...]:
+        """Returns the metadata that goes with the end of every answer."""
+        moment = as_datetime(self._clock.now()).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        common = (("keepstate-time", moment), ("x-correlation-id", begun.correlation_id))
+        return (*common, (_DETAILS, status.SerializeToString())) if status else common
+
+
+class _Servicer(Protocol):
+    edge: Edge
+    store_field: str
+    """The request's field that names a store, if a missing one is that field's fault."""
+
+
+def call(method: Callable[..., Awaitable[_Out]]) -> Callable[..., Awaitable[_Out]]:
+    """Makes an RPC of a servicer's ``method(self, request, call)``.
+
+    No exception's text reaches a caller but that of a KeepstateError.
+    """
+
+    @functools.wraps(method)
+    async def handler(self: _Servicer, request: _In, context: _Context) -> _Out:
+        edge = self.edge
+        began = time.monotonic()
+        begun = edge.begin(context)
+        error: KeepstateError
+        try:
+            answer = await method(self, request, begun)
+        except KeepstateError as failed:
+            error = failed
+        except Exception:
+            _log.exception("call failed", call=method.__name__, correlation_id=begun.correlation_id)
+            error = KeepstateError()
+        else:
+            context.set_trailing_metadata(edge.closing(begun))
+            return answer
+        status = status_of(error, store_field=self.store_field, correlation_id=begun.correlation_id)
+        _log.log(
+            _level(error),
+            "call refused",
+            call=method.__name__,
+            reason=error.reason.value,
+            seconds=round(time.monotonic() - began, 4),
+            correlation_id=begun.correlation_id,
+        )
+        await context.abort(_CODES[status.code], status.message, edge.closing(begun, status))
+        raise AssertionError("abort raises")
+
+    return handler
+
+
+_DEBUG, _WARNING = 10, 30
+
+
+def _level(error: KeepstateError) -> int:
+    """Faults of the store or the service are worth a look; what a caller did or met is not."""
+    serious = {Reason.STORE_UNAVAILABLE, Reason.OUTCOME_UNKNOWN, Reason.OVERLOADED, Reason.INTERNAL}
+    return _WARNING if error.reason in serious else _DEBUG

@@ -1,0 +1,310 @@
+"""From protobuf requests to operations, with every wrong field named."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from keepstate.v1 import record_pb2, state_service_pb2
+from keepstate_server.domain.errors import FieldViolation, InvalidFields, NotImplementedYet
+from keepstate_server.domain.names import RecordName, key_fault, namespace_fault
+from keepstate_server.domain.operations import Check, Delete, Get, Operation, Put, Touch, TransactionOperation
+from keepstate_server.domain.records import (
+    ABSENT,
+    EXISTS,
+    KEEP_EXPIRY,
+    Consistency,
+    Expiry,
+    Precondition,
+    Request,
+    version_of,
+)
+from keepstate_server.domain.times import Instant
+
+__all__ = ["Limits", "Reader"]
+
+_MAX_TTL_MS = 50 * 365 * 24 * 60 * 60 * 1000
+_MAX_CONTENT_TYPE = 128
+_CONTENT_TYPE = re.compile(r"[\x20-\x7e]*\Z")
+_REPEATED_AFTER_MS = 20_000
+
+_CONSISTENCY = {
+    record_pb2.CONSISTENCY_UNSPECIFIED: Consistency.STRONG,
+    record_pb2.CONSISTENCY_STRONG: Consistency.STRONG,
+    record_pb2.CONSISTENCY_EVENTUAL: Consistency.EVENTUAL,
+}
+
+_Write = (
+    state_service_pb2.PutRequest
+    | state_service_pb2.DeleteRequest
+    | state_service_pb2.TouchRequest
+    | state_service_pb2.UpdateRequest
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one call may carry."""
+
+    value_bytes: int = 1024 * 1024
+    batch_operations: int = 1000
+    transaction_records: int = 100
+    transaction_value_bytes: int = 1024 * 1024
+    transaction_name_bytes: int = 16 * 1024
+
+
+@dataclass(kw_only=True)
+class Reader:
+    """Reads one call's message, and notes all that is wrong with it before it refuses it."""
+
+    now: Instant
+    """The service's time: what ttl counts from."""
+    default_store: str | None
+    """What an empty store name stands for; None: nothing, it must be named."""
+    clock_difference_ms: int
+    """How far in the future a request may have been sent."""
+    resent: bool = False
+    """gRPC says that this is not the first attempt at the call."""
+    limits: Limits = field(default_factory=Limits)
+    violations: list[FieldViolation] = field(default_factory=list)
+
+    def finish(self) -> None:
+        """Ends the reading.
+
+        Raises:
+            InvalidFields: something was wrong.
+        """
+        if self.violations:
+            raise InvalidFields(self.violations)
+
+    def wrong(self, path: str, description: str) -> None:
+        """Notes that the field at ``path`` is wrong."""
+        self.violations.append(FieldViolation(field=path, description=description))
+
+    # Operations
+
+    def get(self, message: state_service_pb2.GetRequest, at: str = "") -> Get:
+        """Reads a get."""
+        slide = message.HasField("slide_ttl")
+        return Get(
+            name=self.name(message.name, f"{at}name"),
+            consistency=self._consistency(message.consistency, f"{at}consistency"),
+            slide_to=self._ttl(message.slide_ttl, f"{at}slide_ttl") if slide else None,
+        )
+
+    def put(self, message: state_service_pb2.PutRequest, at: str = "") -> Put:
+        """Reads a put."""
+        if len(message.value) > self.limits.value_bytes:
+            self.wrong(f"{at}value", f"must be at most {self.limits.value_bytes} bytes, not {len(message.value)}")
+        if len(message.content_type) > _MAX_CONTENT_TYPE or not _CONTENT_TYPE.match(message.content_type):
+            self.wrong(f"{at}content_type", f"must be at most {_MAX_CONTENT_TYPE} characters of printable ASCII")
+        return Put(
+            name=self.name(message.name, f"{at}name"),
+            value=message.value,
+            content_type=message.content_type,
+            precondition=self._precondition(message, at),
+            expiry=self._expiry(message, at),
+            request=self.request(message, at),
+            consistency=self._consistency(message.consistency, f"{at}consistency"),
+        )
+
+    def delete(self, message: state_service_pb2.DeleteRequest, at: str = "") -> Delete:
+        """Reads a delete."""
+        return Delete(
+            name=self.name(message.name, f"{at}name"),
+            precondition=self._precondition(message, at, absent_allowed=False),
+            request=self.request(message, at),
+            consistency=self._consistency(message.consistency, f"{at}consistency"),
+        )
+
+    def touch(self, message: state_service_pb2.TouchRequest, at: str = "") -> Touch:
+        """Reads a touch."""
+        expiry = self._expiry(message, at)
+        assert expiry is not KEEP_EXPIRY  # the message has no such field
+        return Touch(
+            name=self.name(message.name, f"{at}name"),
+            precondition=self._precondition(message, at, absent_allowed=False),
+            expire_at=expiry,
+            request=self.request(message, at),
+            consistency=self._consistency(message.consistency, f"{at}consistency"),
+        )
+
+    def batch_operation(self, message: state_service_pb2.BatchOperation, at: str) -> Operation | None:
+        """Reads one operation of a batch; None if it is wrong beyond reading.
+
+        Raises:
+            NotImplementedYet: it is an update.
+        """
+        match message.WhichOneof("operation"):
+            case "get":
+                return self.get(message.get, f"{at}get.")
+            case "put":
+                return self.put(message.put, f"{at}put.")
+            case "delete":
+                return self.delete(message.delete, f"{at}delete.")
+            case "touch":
+                return self.touch(message.touch, f"{at}touch.")
+            case "update":
+                raise NotImplementedYet("updates")
+            case _:
+                self.wrong(f"{at}operation", "must be set")
+                return None
+
+    def transaction(
+        self, message: state_service_pb2.TransactRequest
+    ) -> tuple[list[TransactionOperation], Request | None]:
+        """Reads a transaction: its checks, puts and deletes in this order, and its request.
+
+        Raises:
+            NotImplementedYet: it holds updates.
+            InvalidFields: something is wrong.
+        """
+        if message.updates:
+            raise NotImplementedYet("updates")
+        operations: dict[str, TransactionOperation] = {}
+        for index, check in enumerate(message.checks):
+            operations[f"checks[{index}]."] = self._check(check, f"checks[{index}].")
+        for index, put in enumerate(message.puts):
+            self._no_request(put, f"puts[{index}].")
+            operations[f"puts[{index}]."] = self.put(put, f"puts[{index}].")
+        for index, delete in enumerate(message.deletes):
+            self._no_request(delete, f"deletes[{index}].")
+            operations[f"deletes[{index}]."] = self.delete(delete, f"deletes[{index}].")
+        self._transaction_limits(operations)
+        request = self.request(message, "")
+        self.finish()
+        return list(operations.values()), request
+
+    # Parts
+
+    def name(self, message: record_pb2.RecordName, at: str) -> RecordName:
+        """Reads a record's name."""
+        store = message.store or self.default_store
+        if not store:
+            self.wrong(f"{at}.store", "must be set: the service has no default store")
+        if fault := namespace_fault(message.namespace):
+            self.wrong(f"{at}.namespace", fault)
+        if fault := key_fault(message.key):
+            self.wrong(f"{at}.key", fault)
+        return RecordName(store=store or "", namespace=message.namespace, key=message.key)
+
+    def request(self, message: _Write | state_service_pb2.TransactRequest, at: str) -> Request | None:
+        """Reads the request of a write, if it has one."""
+        if not message.HasField("request"):
+            return None
+        request = message.request
+        if not request.client:
+            self.wrong(f"{at}request.client", "must not be 0")
+        if not request.number:
+            self.wrong(f"{at}request.number", "must not be 0")
+        first_sent = self._instant(request.first_sent, f"{at}request.first_sent")
+        if not request.HasField("first_sent"):
+            self.wrong(f"{at}request.first_sent", "must be set")
+        elif first_sent > self.now + self.clock_difference_ms:
+            self.wrong(f"{at}request.first_sent", "must not be in the future: take the service's time")
+        repeated = request.attempt > 0 or self.resent or self.now - first_sent > _REPEATED_AFTER_MS
+        return Request(client=request.client, number=request.number, first_sent=first_sent, repeated=repeated)
+
+    def _check(self, message: state_service_pb2.Check, at: str) -> Check:
+        precondition = self._precondition(message, at)
+        if not message.HasField("precondition"):
+            self.wrong(f"{at}precondition", "must be set")
+        return Check(name=self.name(message.name, f"{at}name"), precondition=precondition)
+
+    def _no_request(self, message: _Write, at: str) -> None:
+        if message.HasField("request"):
+            self.wrong(f"{at}request", "must not be set: the transaction carries it")
+
+    def _transaction_limits(self, operations: Mapping[str, TransactionOperation]) -> None:
+        limits = self.limits
+        if not operations:
+            self.wrong("puts", "a transaction must have at least one operation")
+        if len(operations) > limits.transaction_records:
+            self.wrong("puts", f"a transaction may name at most {limits.transaction_records} records")
+        values = sum(len(each.value) for each in operations.values() if isinstance(each, Put))
+        if values > limits.transaction_value_bytes:
+            self.wrong("puts", f"values must be at most {limits.transaction_value_bytes} bytes together, not {values}")
+        names = sum(len(each.name.namespace.encode()) + len(each.name.key.encode()) for each in operations.values())
+        if names > limits.transaction_name_bytes:
+            self.wrong("puts", f"names must be at most {limits.transaction_name_bytes} bytes together, not {names}")
+        first: dict[RecordName, str] = {}
+        for at, operation in operations.items():
+            if operation.name in first:
+                self.wrong(f"{at}name", f"names the same record as {first[operation.name]}name")
+            first.setdefault(operation.name, at)
+
+    def _precondition(
+        self,
+        message: _Write | state_service_pb2.Check,
+        at: str,
+        *,
+        absent_allowed: bool = True,
+    ) -> Precondition:
+        if not message.HasField("precondition"):
+            return None
+        precondition = message.precondition
+        match precondition.WhichOneof("condition"):
+            case "absent":
+                if not precondition.absent:
+                    self.wrong(f"{at}precondition.absent", "must be true where it is set")
+                elif not absent_allowed:
+                    self.wrong(f"{at}precondition.absent", "cannot be demanded here: there would be nothing to do")
+                return ABSENT
+            case "exists":
+                if not precondition.exists:
+                    self.wrong(f"{at}precondition.exists", "must be true where it is set")
+                return EXISTS
+            case "etag":
+                try:
+                    return version_of(precondition.etag)
+                except ValueError:
+                    self.wrong(f"{at}precondition.etag", "is not an etag that this service gave out")
+                    return EXISTS
+            case _:
+                self.wrong(f"{at}precondition", "must have one of absent, exists and etag")
+                return None
+
+    def _expiry(
+        self,
+        message: state_service_pb2.PutRequest | state_service_pb2.TouchRequest,
+        at: str,
+    ) -> Expiry:
+        match message.WhichOneof("expiry"):
+            case "ttl":
+                return self._ttl(message.ttl, f"{at}ttl")
+            case "expire_time":
+                return self._expire_time(message.expire_time, f"{at}expire_time")
+            case "keep_expiry":
+                assert isinstance(message, state_service_pb2.PutRequest)
+                if not message.keep_expiry:
+                    self.wrong(f"{at}keep_expiry", "must be true where it is set")
+                return KEEP_EXPIRY
+            case _:
+                return None
+
+    def _ttl(self, message: Duration, at: str) -> Instant:
+        milliseconds = message.seconds * 1000 + message.nanos // 1_000_000
+        if not 1 <= milliseconds <= _MAX_TTL_MS:
+            self.wrong(at, "must be from 1 ms to 50 years")
+            milliseconds = 1
+        return Instant(self.now + milliseconds)
+
+    def _expire_time(self, message: Timestamp, at: str) -> Instant:
+        instant = self._instant(message, at)
+        if not self.now < instant <= self.now + _MAX_TTL_MS:
+            self.wrong(at, "must be in the future, at most 50 years from now")
+        return instant
+
+    def _instant(self, message: Timestamp, at: str) -> Instant:
+        if not 0 <= message.nanos < 1_000_000_000 or message.seconds < 0:
+            self.wrong(at, "is not a time after 1970")
+        return Instant(message.seconds * 1000 + message.nanos // 1_000_000)
+
+    def _consistency(self, value: int, at: str) -> Consistency:
+        if value not in _CONSISTENCY:
+            self.wrong(at, f"{value} is not known to this version of the service")
+        return _CONSISTENCY.get(record_pb2.Consistency.ValueType(value), Consistency.STRONG)
+
+

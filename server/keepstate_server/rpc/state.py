@@ -1,0 +1,145 @@
+"""The StateService."""
+
+from keepstate.v1 import state_service_pb2, state_service_pb2_grpc
+from keepstate_server.domain.errors import KeepstateError, NotImplementedYet, StoreNotFound
+from keepstate_server.domain.operations import Deleted, Found, Operation, Touched, Written
+from keepstate_server.engine.engine import Engine
+from keepstate_server.engine.settings import EngineSettings
+from keepstate_server.rpc import answers
+from keepstate_server.rpc.edge import Call, Edge, call
+from keepstate_server.rpc.requests import Limits, Reader
+from keepstate_server.rpc.status import status_of
+from keepstate_server.stores.catalog import Catalog
+
+__all__ = ["StateServicer"]
+
+
+class StateServicer(state_service_pb2_grpc.StateServiceServicer):
+    """Reads requests, has the engine perform them, and writes responses."""
+
+    store_field = "name.store"
+
+    def __init__(self, edge: Edge, engine: Engine, catalog: Catalog, *, settings: EngineSettings, limits: Limits) -> None:
+        """Answers from ``engine``."""
+        self.edge = edge
+        self._engine = engine
+        self._catalog = catalog
+        self._settings = settings
+        self._limits = limits
+
+    @call
+    async def Get(self, request: state_service_pb2.GetRequest, begun: Call) -> state_service_pb2.GetResponse:
+        """See the proto."""
+        reader = await self._reader(begun)
+        operation = reader.get(request)
+        answer = await self._perform(reader, operation, begun)
+        assert isinstance(answer, Found)
+        return answers.found(operation.name, answer)
+
+    @call
+    async def Put(self, request: state_service_pb2.PutRequest, begun: Call) -> state_service_pb2.PutResponse:
+        """See the proto."""
+        reader = await self._reader(begun)
+        answer = await self._perform(reader, reader.put(request), begun)
+        assert isinstance(answer, Written)
+        return answers.written(answer)
+
+    @call
+    async def Delete(self, request: state_service_pb2.DeleteRequest, begun: Call) -> state_service_pb2.DeleteResponse:
+        """See the proto."""
+        reader = await self._reader(begun)
+        answer = await self._perform(reader, reader.delete(request), begun)
+        assert isinstance(answer, Deleted)
+        return answers.deleted(answer)
+
+    @call
+    async def Touch(self, request: state_service_pb2.TouchRequest, begun: Call) -> state_service_pb2.TouchResponse:
+        """See the proto."""
+        reader = await self._reader(begun)
+        answer = await self._perform(reader, reader.touch(request), begun)
+        assert isinstance(answer, Touched)
+        return answers.touched(answer)
+
+    @call
+    async def Update(self, request: state_service_pb2.UpdateRequest, begun: Call) -> state_service_pb2.UpdateResponse:
+        """See the proto. Not offered in this version."""
+        raise NotImplementedYet("updates")
+
+    @call
+    async def Batch(self, request: state_service_pb2.BatchRequest, begun: Call) -> state_service_pb2.BatchResponse:
+        """See the proto."""
+        count = len(request.operations)
+        reader = await self._reader(begun)
+        if not 1 <= count <= self._limits.batch_operations:
+            reader.wrong("operations", f"must be 1 to {self._limits.batch_operations}, not {count}")
+            reader.finish()
+        results: list[state_service_pb2.BatchResult | None] = [None] * count
+        good: list[tuple[int, Operation]] = []
+        for index, message in enumerate(request.operations):
+            reader.violations = []
+            try:
+                operation = reader.batch_operation(message, f"operations[{index}].")
+                reader.finish()
+                assert operation is not None
+                good.append((index, operation))
+            except KeepstateError as error:
+                results[index] = self._batch_error(request, index, error, begun)
+        performed = await self._engine.perform_all([operation for _, operation in good], begun.deadline)
+        for (index, operation), result in zip(good, performed, strict=True):
+            if isinstance(result, KeepstateError):
+                results[index] = self._batch_error(request, index, result, begun)
+            else:
+                results[index] = answers.batch_result(operation.name, result)
+        return state_service_pb2.BatchResponse(results=[result for result in results if result is not None])
+
+    @call
+    async def Transact(
+        self, request: state_service_pb2.TransactRequest, begun: Call
+    ) -> state_service_pb2.TransactResponse:
+        """See the proto. In this version within one store, and only where that rolls back."""
+        reader = await self._reader(begun)
+        operations, repeatable = reader.transaction(request)
+        first_put, first_delete = len(request.checks), len(request.checks) + len(request.puts)
+        try:
+            answered = await self._engine.transact(operations, repeatable, begun.deadline)
+        except StoreNotFound as error:
+            index = next(at for at, each in enumerate(operations) if each.name.store == error.store)
+            part = (
+                f"checks[{index}]" if index < first_put
+                else f"puts[{index - first_put}]" if index < first_delete
+                else f"deletes[{index - first_delete}]"
+            )
+            raise StoreNotFound(error.store, field=f"{part}.name.store") from None
+        return state_service_pb2.TransactResponse(
+            puts=[answers.written(each) for each in answered[first_put:first_delete] if isinstance(each, Written)],
+            deletes=[answers.deleted(each) for each in answered[first_delete:] if isinstance(each, Deleted)],
+        )
+
+    @call
+    async def Snapshot(
+        self, request: state_service_pb2.SnapshotRequest, begun: Call
+    ) -> state_service_pb2.SnapshotResponse:
+        """See the proto. Not offered in this version."""
+        raise NotImplementedYet("snapshots")
+
+    async def _perform(self, reader: Reader, operation: Operation, begun: Call) -> Found | Written | Deleted | Touched:
+        reader.finish()
+        return await self._engine.perform(operation, begun.deadline)
+
+    async def _reader(self, begun: Call) -> Reader:
+        return Reader(
+            now=begun.now,
+            default_store=await self._catalog.resolve("", timeout=begun.deadline.remaining),
+            clock_difference_ms=self._settings.clock_difference_ms,
+            resent=begun.resent,
+            limits=self._limits,
+        )
+
+    @staticmethod
+    def _batch_error(
+        request: state_service_pb2.BatchRequest, index: int, error: KeepstateError, begun: Call
+    ) -> state_service_pb2.BatchResult:
+        kind = request.operations[index].WhichOneof("operation")
+        field = f"operations[{index}].{kind}.name.store"
+        status = status_of(error, store_field=field, correlation_id=begun.correlation_id)
+        return state_service_pb2.BatchResult(error=status)

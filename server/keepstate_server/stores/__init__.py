@@ -1,0 +1,1 @@
+"""What each Dapr state store needs, so that the engine sees one kind of store."""

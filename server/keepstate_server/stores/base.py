@@ -1,0 +1,137 @@
+"""The one kind of store that the engine sees: bytes under keys, changed by compare-and-set alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from typing import NewType, Protocol
+
+from keepstate_server.domain.records import Consistency
+from keepstate_server.domain.times import Instant
+
+__all__ = [
+    "Absence",
+    "CompareAndSet",
+    "Failure",
+    "Fate",
+    "Outcome",
+    "ReadResult",
+    "StateStore",
+    "StoreEtag",
+    "Stored",
+]
+
+StoreEtag = NewType("StoreEtag", str)
+"""The store's own etag, never shown to callers. Never empty: a missing key has none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """What stands under a key."""
+
+    data: bytes
+    etag: StoreEtag
+    expire_time: Instant | None = None
+    """When the store itself will remove it, where the store tells."""
+
+
+class Absence(Enum):
+    """There is nothing under a key."""
+
+    CERTAIN = "certain"
+    LIKELY = "likely"
+    """So it seems; but a query that broke off in the middle looks the same on some stores."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """A key could not be read."""
+
+    detail: str
+    """What the sidecar said, for the log alone."""
+
+
+ReadResult = Stored | Absence | Failure
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompareAndSet:
+    """Write ``data`` under ``key`` if the store's etag there is still ``etag``."""
+
+    key: str
+    etag: StoreEtag | None
+    """None: if there is nothing under the key."""
+    data: bytes
+    keep_for: timedelta | None
+    """How long the store must keep it at least. None: for ever."""
+    consistency: Consistency = Consistency.STRONG
+
+
+class Fate(Enum):
+    """What became of a compare-and-set, as far as the store's answer tells."""
+
+    APPLIED = "applied"
+    REFUSED = "refused"
+    """Certainly not applied, and it will not be: the etag was another."""
+    FAILED = "failed"
+    """Certainly not applied, and it will not be: it never reached the store."""
+    UNCERTAIN = "uncertain"
+    """It may have been applied, or may yet be; or refused: only a read can tell."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """The fate of one compare-and-set."""
+
+    fate: Fate
+    next_etag: StoreEtag | None = None
+    """The store's etag after it was applied, where it can be known without a read."""
+    detail: str = ""
+    """What the sidecar said, for the log alone."""
+
+
+class StateStore(Protocol):
+    """A state store behind the sidecar.
+
+    Timeouts are seconds for the whole call. No method raises for what a store or a sidecar does: failures are values.
+    """
+
+    @property
+    def name(self) -> str:
+        """The Dapr component's name."""
+        ...
+
+    @property
+    def rolls_back(self) -> bool:
+        """Whether ``transact`` is offered: a refused compare undoes the whole call."""
+        ...
+
+    @property
+    def tells_expiry(self) -> bool:
+        """Whether a read shows the expiry that another program gave a value."""
+        ...
+
+    async def read(
+        self, keys: Sequence[str], *, consistency: Consistency, sure: bool, timeout: float
+    ) -> Mapping[str, ReadResult]:
+        """Reads each key once, in as few calls as can be; ``sure``: so that every absence is certain."""
+        ...
+
+    async def write(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Sequence[Outcome]:
+        """Performs each write independently of the others; the keys are distinct. Outcomes come in the order given."""
+        ...
+
+    async def transact(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Outcome:
+        """Performs all writes or none; the keys are distinct. Only where ``rolls_back``."""
+        ...
+
+    async def adopt(self, key: str, stored: Stored, *, tombstone: bytes, timeout: float) -> ReadResult:
+        """Takes from another program's value what would outlive a compare-and-set of ours: an expiry that is not seen.
+
+        Returns what stands under the key afterwards. Where the value went away meanwhile, that may be ``tombstone``.
+        """
+        ...
+
+    async def prepare(self, *, timeout: float) -> Failure | None:
+        """Learns from the live store what must be known before the first write; free once it is known."""
+        ...

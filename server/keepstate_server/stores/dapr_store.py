@@ -1,0 +1,163 @@
+"""What all Dapr state stores have in common: how they are read, and the probe before the first write."""
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+
+import grpc
+
+from keepstate_server.domain.names import internal_key
+from keepstate_server.domain.records import Consistency
+from keepstate_server.stores.base import Absence, CompareAndSet, Failure, Fate, Outcome, ReadResult
+from keepstate_server.stores.sidecar import BulkItem, Component, Sidecar, SidecarError, StateItem
+
+__all__ = ["DaprStore", "mentions_network"]
+
+# How many single reads go out at once.
+_PARALLEL = 32
+
+# Codes with which the sidecar itself turns a call away, before any store has seen it.
+_TURNED_AWAY = frozenset(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+    }
+)
+
+# What the texts of failures contain where the network or a time limit had a part in it. Then a word like "mismatch"
+# proves nothing: Redis components call every failure of a conditional write that.
+_NETWORK_WORDS = (
+    "i/o timeout",
+    "eof",
+    "connection re",
+    "connection is closed",
+    "closed network connection",
+    "broken pipe",
+    "deadline exceeded",
+    "context canceled",
+    "timed out",
+    "dial tcp",
+    "no such host",
+    "connection pool",
+)
+
+
+def mentions_network(text: str, writes: Sequence[CompareAndSet]) -> bool:
+    """Says whether a failure's text tells of the network or of a time limit. The writes' keys in it do not count."""
+    for write in writes:
+        text = text.replace(write.key, "")
+    lower = text.lower()
+    return any(word in lower for word in _NETWORK_WORDS)
+
+
+class DaprStore:
+    """A state component behind the sidecar. Subclasses know how it is written."""
+
+    bulk_absence = Absence.LIKELY
+    """What it means that a bulk read found nothing under a key."""
+
+    def __init__(self, sidecar: Sidecar, component: Component) -> None:
+        """Speaks to ``component`` through ``sidecar``."""
+        self.component = component
+        self._sidecar = sidecar
+        self._transactions_keep_values: bool | None = None  # not known yet
+        self._probed_connection = -1
+
+    @property
+    def name(self) -> str:
+        """The component's name."""
+        return self.component.name
+
+    @property
+    def transactions_keep_values(self) -> bool:
+        """Whether values written by state transactions come back: with Dapr's encryption they are destroyed."""
+        return bool(self._transactions_keep_values)
+
+    async def read(
+        self, keys: Sequence[str], *, consistency: Consistency, sure: bool, timeout: float
+    ) -> Mapping[str, ReadResult]:
+        """Reads each key once: one alone by a single read, several by one bulk read, or by single ones if ``sure``."""
+        if len(keys) == 1:
+            return {keys[0]: await self._get(keys[0], consistency, timeout)}
+        if not keys:
+            return {}
+        if sure and self.bulk_absence is not Absence.CERTAIN:
+            return await self._get_each(keys, consistency, timeout)
+        return await self._get_bulk(keys, consistency, timeout)
+
+    async def prepare(self, *, timeout: float) -> Failure | None:
+        """Finds out, once, whether the component's transactions keep the values that they write."""
+        # A sidecar that came back may have another component file: what was found out holds for one connection.
+        connection = self._sidecar.connection
+        if self._transactions_keep_values is not None and self._probed_connection == connection:
+            return None
+        key = internal_key("probe")
+        # Different each time, so that what an earlier instance wrote there is never taken for this one's.
+        value = b"\xf5probe" + os.urandom(16)
+        try:
+            await self._sidecar.transact(self.name, [self._probe_item(key, value)], timeout=timeout)
+            found = await self._sidecar.get(self.name, key, consistency=Consistency.STRONG, timeout=timeout)
+        except SidecarError as error:
+            return Failure(detail=str(error))
+        # Another instance may have written its own in between: its form shows as much.
+        self._transactions_keep_values = bool(
+            found and found.data.startswith(b"\xf5probe") and len(found.data) == len(value)
+        )
+        self._probed_connection = connection
+        return None
+
+    def _probe_item(self, key: str, value: bytes) -> StateItem:
+        return StateItem(key=key, value=value, etag=None)
+
+    async def _get(self, key: str, consistency: Consistency, timeout: float) -> ReadResult:
+        try:
+            found = await self._sidecar.get(self.name, key, consistency=consistency, timeout=timeout)
+        except SidecarError as error:
+            return Failure(detail=str(error))
+        return found or Absence.CERTAIN
+
+    async def _get_each(
+        self, keys: Sequence[str], consistency: Consistency, timeout: float
+    ) -> Mapping[str, ReadResult]:
+        room = asyncio.Semaphore(_PARALLEL)
+
+        async def one(key: str) -> ReadResult:
+            async with room:
+                return await self._get(key, consistency, timeout)
+
+        return dict(zip(keys, await asyncio.gather(*map(one, keys)), strict=True))
+
+    async def _get_bulk(
+        self, keys: Sequence[str], consistency: Consistency, timeout: float
+    ) -> Mapping[str, ReadResult]:
+        try:
+            items = await self._sidecar.get_bulk(self.name, keys, timeout=timeout)
+        except SidecarError as error:
+            if error.code is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                return dict.fromkeys(keys, Failure(detail=str(error)))
+            # The answer is too large for one message: ask for half at a time.
+            middle = len(keys) // 2
+            first = await self.read(keys[:middle], consistency=consistency, sure=False, timeout=timeout)
+            second = await self.read(keys[middle:], consistency=consistency, sure=False, timeout=timeout)
+            return {**first, **second}
+        return {key: self._bulk_result(items.get(key)) for key in keys}
+
+    def _bulk_result(self, item: BulkItem | None) -> ReadResult:
+        if item is None:
+            return Absence.LIKELY
+        if item.error:
+            return Failure(detail=item.error)
+        return item.stored or self.bulk_absence
+
+    def _outcome(self, error: SidecarError, writes: Sequence[CompareAndSet], *, refused: bool) -> Outcome:
+        """Returns the fate of writes that failed so; ``refused``: the store's words are those of a refusal of them."""
+        if error.not_sent or (error.code in _TURNED_AWAY and not refused):
+            fate = Fate.FAILED
+        elif refused and not mentions_network(error.text, writes):
+            fate = Fate.REFUSED
+        else:
+            fate = Fate.UNCERTAIN
+        return Outcome(fate=fate, detail=str(error))

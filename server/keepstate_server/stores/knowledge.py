@@ -1,0 +1,96 @@
+"""What each Dapr state component is known to do, by type and version: the one table that decides how it is used.
+
+Seen on live sidecars; docs/stores.md has what was seen. A component that is not here is not used: its declared
+capabilities hide what matters.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+
+from keepstate_server.domain.promises import TITLES, Keeping, PromiseStatus
+from keepstate_server.stores.base import Absence, StateStore
+from keepstate_server.stores.redis import RedisStore
+from keepstate_server.stores.sidecar import Component, Sidecar
+from keepstate_server.stores.sql import SqlStore
+
+__all__ = ["Knowledge", "knowledge_of", "refusal_of"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Knowledge:
+    """How one kind of component is used."""
+
+    make: Callable[[Sidecar, Component], StateStore]
+    rolls_back: bool
+    durability: str
+    """What the store may lose of acknowledged writes."""
+    expiry: str = ""
+    """What is to be known of expiry (promise 7)."""
+
+    def promises(self) -> list[PromiseStatus]:
+        """Returns how each promise is kept on such a store."""
+        special = {
+            7: PromiseStatus(number=7, keeping=Keeping.STAGED, reason=self.expiry),
+            9: PromiseStatus(number=9, keeping=Keeping.NATIVE, reason="within one store, unless it is encrypted by Dapr")
+            if self.rolls_back
+            else PromiseStatus(
+                number=9, keeping=Keeping.REFUSED, reason="the store does not roll back; not offered in this version"
+            ),
+            11: PromiseStatus(
+                number=11,
+                keeping=Keeping.STAGED,
+                reason="requests are remembered; clients do not repeat writes by themselves in this version",
+            ),
+            12: PromiseStatus(number=12, keeping=Keeping.REFUSED, reason="not offered in this version"),
+            15: PromiseStatus(number=15, keeping=Keeping.REFUSED, reason="no grants in this version: loopback only"),
+        }
+        return [special.get(number) or PromiseStatus(number=number, keeping=Keeping.STAGED) for number in TITLES]
+
+
+_SQL_EXPIRY = "the store removes a dead record once its dead life is over"
+
+_KNOWN: Mapping[tuple[str, str], Knowledge] = MappingProxyType(
+    {
+        ("state.redis", "v1"): Knowledge(
+            make=RedisStore,
+            rolls_back=False,
+            durability="what Redis had not written to disk or to its replicas: see appendfsync and replication",
+            expiry="dead records stay in the store: they are not collected in this version",
+        ),
+        ("state.postgresql", "v2"): Knowledge(
+            make=SqlStore,
+            rolls_back=True,
+            durability="nothing after a crash; after a failover what an asynchronous replica had not received",
+            expiry=_SQL_EXPIRY,
+        ),
+        ("state.sqlite", "v1"): Knowledge(
+            make=SqlStore,
+            rolls_back=True,
+            durability="nothing after a crash, if the file's disk keeps what was synced",
+            expiry=_SQL_EXPIRY,
+        ),
+        ("state.in-memory", "v1"): Knowledge(
+            # Its bulk read is single reads.
+            make=partial(SqlStore, bulk_absence=Absence.CERTAIN),
+            rolls_back=True,
+            durability="everything when the sidecar ends",
+            expiry=_SQL_EXPIRY,
+        ),
+    }
+)
+
+_ALIASES = MappingProxyType({"state.postgres": "state.postgresql", "state.sqlite3": "state.sqlite"})
+
+
+def knowledge_of(component: Component) -> Knowledge | None:
+    """Returns what is known of such components; None: not enough to use them."""
+    return _KNOWN.get((_ALIASES.get(component.type, component.type), component.version or "v1"))
+
+
+def refusal_of(component: Component) -> str:
+    """Says why ``component``, of which nothing is known, is not used."""
+    if _ALIASES.get(component.type, component.type) == "state.postgresql":
+        return "state.postgresql is used as version v2 only: write `version: v2` in the component file"
+    return f"components of type {component.type} {component.version} have not been tried out with Keepstate"

@@ -1,0 +1,95 @@
+"""Redis (component state.redis).
+
+What was seen of it, on a live sidecar, is in docs/stores.md. In short, and so: never first-write (it overwrites), never a positive
+ttl (EXPIRE also runs after a refused compare, on somebody else's record), always ttl -1 inside a transaction call (EVAL
+and PERSIST are one step there), and no word "mismatch" believed that speaks of the network.
+"""
+
+from collections.abc import Sequence
+
+import grpc
+
+from keepstate_server.domain.records import Consistency
+from keepstate_server.stores.base import (
+    Absence,
+    CompareAndSet,
+    Failure,
+    Fate,
+    Outcome,
+    ReadResult,
+    StoreEtag,
+    Stored,
+)
+from keepstate_server.stores.dapr_store import DaprStore, mentions_network
+from keepstate_server.stores.sidecar import SidecarError, StateItem
+
+__all__ = ["RedisStore"]
+
+# With concurrency unset: creates where there is nothing, is refused where there is something.
+_ABSENT = StoreEtag("-1")
+
+# Clears an expiry (PERSIST), and overrides a ttl that is set on the component.
+_NO_EXPIRY = -1
+
+
+class RedisStore(DaprStore):
+    """Redis through Dapr. Its transactions are pipelines without rollback: each write stands for itself."""
+
+    bulk_absence = Absence.CERTAIN  # a bulk read is single reads in parallel, each with an error of its own
+    rolls_back = False
+    tells_expiry = False
+
+    async def write(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Sequence[Outcome]:
+        """Performs each write independently: all in one transaction call, or where that destroys values, in a save."""
+        items = [_item(write) for write in writes]
+        call = self._sidecar.transact if self.transactions_keep_values else self._sidecar.save
+        try:
+            await call(self.name, items, timeout=timeout)
+        except SidecarError as error:
+            # With several items a refusal may have been another's: only a read can tell.
+            outcome = self._outcome(error, writes, refused=len(writes) == 1 and _is_refusal(error))
+            return [outcome] * len(writes)
+        return [Outcome(fate=Fate.APPLIED, next_etag=_next(write.etag)) for write in writes]
+
+    async def transact(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Outcome:
+        """Never: where one compare fails the other writes stay applied."""
+        raise NotImplementedError("Redis does not roll back; the engine asks rolls_back first")
+
+    async def adopt(self, key: str, stored: Stored, *, tombstone: bytes, timeout: float) -> ReadResult:
+        """Clears the expiry that the value may have, which no read shows and which would leave no tombstone."""
+        if self.transactions_keep_values:
+            # A create is refused where something stands, but its PERSIST runs all the same.
+            item = StateItem(key=key, value=tombstone, etag=_ABSENT, ttl_seconds=_NO_EXPIRY)
+            call = self._sidecar.transact
+        else:
+            item = StateItem(key=key, value=stored.data, etag=stored.etag, ttl_seconds=_NO_EXPIRY)
+            call = self._sidecar.save
+        try:
+            await call(self.name, [item], timeout=timeout)
+        except SidecarError as error:
+            if not _is_refusal(error) or mentions_network(error.text.replace(key, ""), ()):
+                return Failure(detail=str(error))
+        return await self._get(key, Consistency.STRONG, timeout)
+
+    def _probe_item(self, key: str, value: bytes) -> StateItem:
+        return StateItem(key=key, value=value, etag=None, ttl_seconds=_NO_EXPIRY)
+
+
+def _item(write: CompareAndSet) -> StateItem:
+    return StateItem(
+        key=write.key,
+        value=write.data,
+        etag=write.etag or _ABSENT,
+        ttl_seconds=_NO_EXPIRY,
+        consistency=write.consistency,
+    )
+
+
+def _next(etag: StoreEtag | None) -> StoreEtag:
+    """Returns the version that Redis counts to when a write upon ``etag`` is applied."""
+    return StoreEtag(str(int(etag) + 1 if etag else 1))
+
+
+def _is_refusal(error: SidecarError) -> bool:
+    """Says whether these are the words of the component's script when the version is another."""
+    return error.code in (grpc.StatusCode.ABORTED, grpc.StatusCode.INTERNAL) and "failed to set key" in error.text

@@ -1,0 +1,272 @@
+"""The Dapr sidecar, reached through the SDK's DaprClient.
+
+The one module of the service's own that imports dapr, so that moving to another version of the SDK is one change. Of
+the SDK's own methods none takes a deadline, and some lack consistency, options, etags or metadata: those calls go
+through the client's own stub, with the SDK's generated messages.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import aiohttp
+import grpc
+import structlog
+from dapr.aio.clients import DaprClient
+from dapr.clients.health import DaprHealth
+from dapr.conf import settings as dapr_settings
+from dapr.proto import api_v1, common_v1
+
+from keepstate_server.domain.records import Consistency
+from keepstate_server.domain.times import Instant
+from keepstate_server.stores.base import StoreEtag, Stored
+
+__all__ = ["BulkItem", "Component", "Sidecar", "SidecarAddress", "SidecarError", "StateItem"]
+
+_log = structlog.get_logger(__name__)
+
+_CONSISTENCY = {
+    Consistency.STRONG: common_v1.StateOptions.CONSISTENCY_STRONG,
+    Consistency.EVENTUAL: common_v1.StateOptions.CONSISTENCY_EVENTUAL,
+}
+
+
+class SidecarError(Exception):
+    """A call to the sidecar failed."""
+
+    def __init__(self, code: grpc.StatusCode, text: str) -> None:
+        """Carries the gRPC code and the sidecar's text, which is for the log and for store knowledge alone."""
+        super().__init__(f"{code.name}: {text}")
+        self.code = code
+        self.text = text
+
+    @property
+    def not_sent(self) -> bool:
+        """Whether the request certainly never left: no connection could be made."""
+        return self.code is grpc.StatusCode.UNAVAILABLE and "failed to connect to all addresses" in self.text
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SidecarAddress:
+    """Where a sidecar listens."""
+
+    grpc: str
+    """As the SDK takes it, e.g. ``127.0.0.1:50001`` or ``https://host:443``."""
+    http: str | None
+    """Base URL for health, e.g. ``http://127.0.0.1:3500``; None: only the gRPC port is asked."""
+    api_token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Component:
+    """A component that the sidecar has loaded."""
+
+    name: str
+    type: str
+    version: str
+    capabilities: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StateItem:
+    """One key to be saved."""
+
+    key: str
+    value: bytes
+    etag: StoreEtag | None
+    create_only: bool = False
+    """Sent as first-write without etag. Never to Redis, which overwrites then."""
+    ttl_seconds: int | None = None
+    consistency: Consistency = Consistency.STRONG
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BulkItem:
+    """One key of a bulk read."""
+
+    stored: Stored | None
+    error: str = ""
+
+
+class Sidecar:
+    """A sidecar's state calls. Every timeout is seconds for the whole call."""
+
+    def __init__(self, address: SidecarAddress, *, max_message_bytes: int) -> None:
+        """Makes no connection yet."""
+        self._address = address
+        self._max_message_bytes = max_message_bytes
+        self._client: DaprClient | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self.connection = 0
+        """Counts the connections lost: another number, perhaps another sidecar, with other component files."""
+
+    async def connect(self) -> None:
+        """Waits until the sidecar is healthy, however long that takes, and connects.
+
+        The SDK's constructor waits for that too, but blocks the event loop while it does, and prints.
+        """
+        attempts = 0
+        while not await self._healthy():
+            attempts += 1
+            if attempts in (1, 10) or attempts % 60 == 0:
+                _log.warning("waiting for the sidecar", grpc=self._address.grpc, http=self._address.http)
+            await asyncio.sleep(min(0.1 * attempts, 1.0))
+        with _constructed_at_once(self._address.api_token):
+            self._client = DaprClient(address=self._address.grpc, max_grpc_message_length=self._max_message_bytes)
+        self._watching = asyncio.create_task(self._watch(self._client._channel))  # noqa: SLF001 - the SDK hides it
+
+    async def _watch(self, channel: grpc.aio.Channel) -> None:
+        state = channel.get_state()
+        while state is not grpc.ChannelConnectivity.SHUTDOWN:
+            await channel.wait_for_state_change(state)
+            if state is grpc.ChannelConnectivity.READY:
+                self.connection += 1
+            state = channel.get_state()
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        if self._watching is not None:
+            self._watching.cancel()
+        if self._client is not None:
+            await self._client.close()  # type: ignore[no-untyped-call]  # the SDK's
+
+    async def _healthy(self) -> bool:
+        if self._address.http is None:
+            return True
+        url = f"{self._address.http}/v1.0/healthz/outbound"
+        headers = {"dapr-api-token": self._address.api_token} if self._address.api_token else {}
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
+                session.get(url, headers=headers) as response,
+            ):
+                return 200 <= response.status < 300
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    async def components(self, *, timeout: float) -> Sequence[Component]:
+        """Lists the components that the sidecar has loaded.
+
+        Raises:
+            SidecarError: the call failed.
+        """
+        with _errors():
+            answer = await self._stub.GetMetadata(api_v1.GetMetadataRequest(), timeout=timeout)
+        return [
+            Component(name=each.name, type=each.type, version=each.version, capabilities=frozenset(each.capabilities))
+            for each in answer.registered_components
+        ]
+
+    async def get(self, store: str, key: str, *, consistency: Consistency, timeout: float) -> Stored | None:
+        """Reads one key; None: there is certainly nothing under it.
+
+        Raises:
+            SidecarError: the call failed.
+        """
+        request = api_v1.GetStateRequest(store_name=store, key=key, consistency=_CONSISTENCY[consistency])
+        with _errors():
+            answer = await self._stub.GetState(request, timeout=timeout)
+        return _stored(answer.data, answer.etag, answer.metadata)
+
+    async def get_bulk(self, store: str, keys: Sequence[str], *, timeout: float) -> Mapping[str, BulkItem]:
+        """Reads keys at once; a key may be missing in the answer, or seem absent where the store broke off.
+
+        Raises:
+            SidecarError: the call failed as a whole.
+        """
+        # Parallelism 0 is "unlimited"; the SDK's default of 1 reads one after the other.
+        request = api_v1.GetBulkStateRequest(store_name=store, keys=keys, parallelism=0)
+        with _errors():
+            answer = await self._stub.GetBulkState(request, timeout=timeout)
+        return {
+            item.key: BulkItem(stored=_stored(item.data, item.etag, item.metadata), error=item.error)
+            for item in answer.items
+        }
+
+    async def save(self, store: str, items: Sequence[StateItem], *, timeout: float) -> None:
+        """Saves items independently of each other.
+
+        Raises:
+            SidecarError: at least one was not saved, or its reply was lost; with several items nothing tells which.
+        """
+        request = api_v1.SaveStateRequest(store_name=store, states=[_item(each) for each in items])
+        with _errors():
+            await self._stub.SaveState(request, timeout=timeout)
+
+    async def transact(self, store: str, items: Sequence[StateItem], *, timeout: float) -> None:
+        """Saves items in one state transaction, in the order given. What that means is the store's affair.
+
+        Raises:
+            SidecarError: the transaction failed, or its reply was lost.
+        """
+        request = api_v1.ExecuteStateTransactionRequest(
+            storeName=store,
+            operations=[
+                api_v1.TransactionalStateOperation(operationType="upsert", request=_item(each)) for each in items
+            ],
+        )
+        with _errors():
+            await self._stub.ExecuteStateTransaction(request, timeout=timeout)
+
+    @property
+    def _stub(self):  # type: ignore[no-untyped-def]  # noqa: ANN202 - the SDK has no types for its stub
+        if self._client is None:
+            raise SidecarError(grpc.StatusCode.UNAVAILABLE, "failed to connect to all addresses; not connected yet")
+        return self._client._stub  # noqa: SLF001 - see the module's docstring
+
+
+def _item(item: StateItem) -> common_v1.StateItem:
+    concurrency = (
+        common_v1.StateOptions.CONCURRENCY_FIRST_WRITE
+        if item.create_only
+        else common_v1.StateOptions.CONCURRENCY_UNSPECIFIED
+    )
+    return common_v1.StateItem(
+        key=item.key,
+        value=item.value,
+        etag=None if item.etag is None else common_v1.Etag(value=item.etag),
+        metadata={} if item.ttl_seconds is None else {"ttlInSeconds": str(item.ttl_seconds)},
+        options=common_v1.StateOptions(concurrency=concurrency, consistency=_CONSISTENCY[item.consistency]),
+    )
+
+
+def _stored(data: bytes, etag: str, metadata: Mapping[str, str]) -> Stored | None:
+    if not etag:  # of a missing key; a key that exists always has one
+        return None
+    return Stored(data=data, etag=StoreEtag(etag), expire_time=_expire_time(metadata.get("ttlExpireTime")))
+
+
+def _expire_time(text: str | None) -> Instant | None:
+    if not text:
+        return None
+    try:
+        return Instant(int(datetime.fromisoformat(text).timestamp() * 1000))
+    except ValueError:
+        return None
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise SidecarError(error.code(), error.details() or "") from None
+
+
+@contextmanager
+def _constructed_at_once(api_token: str | None) -> Iterator[None]:
+    """Lets DaprClient be made without its blocking health poll, with the token that we were configured with.
+
+    The constructor does not wait for anything else, so no other task can see the changed settings.
+    """
+    settings: Any = dapr_settings
+    health: Any = DaprHealth
+    token, poll = settings.DAPR_API_TOKEN, health.wait_for_sidecar
+    settings.DAPR_API_TOKEN, health.wait_for_sidecar = api_token, lambda: None
+    try:
+        yield
+    finally:
+        settings.DAPR_API_TOKEN, health.wait_for_sidecar = token, staticmethod(poll)

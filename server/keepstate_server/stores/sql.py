@@ -1,0 +1,87 @@
+"""Stores with true transactions and etags that are never used again.
+
+PostgreSQL v2, SQLite, in-memory, and Keepstate's own embedded store.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import grpc
+
+from keepstate_server.stores.base import Absence, CompareAndSet, Fate, Outcome, ReadResult, Stored
+from keepstate_server.stores.dapr_store import DaprStore
+from keepstate_server.stores.sidecar import Component, Sidecar, SidecarError, StateItem
+
+__all__ = ["SqlStore"]
+
+_SECOND = timedelta(seconds=1)
+
+
+class SqlStore(DaprStore):
+    """A store whose transactions roll back, and in which value and expiry change in one step."""
+
+    tells_expiry = True
+
+    def __init__(self, sidecar: Sidecar, component: Component, *, bulk_absence: Absence = Absence.LIKELY) -> None:
+        """Speaks to ``component``; ``bulk_absence`` says what it means that a bulk read found nothing under a key."""
+        super().__init__(sidecar, component)
+        self.bulk_absence = bulk_absence
+
+    @property
+    def rolls_back(self) -> bool:
+        """Whether transactions may be used: not with Dapr's encryption, which destroys their values."""
+        return self._transactions_keep_values is not False
+
+    async def write(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Sequence[Outcome]:
+        """Performs each write independently: several at first in one transaction, which is much cheaper.
+
+        If one is refused the transaction rolls back whole; then each is saved for itself.
+        """
+        if len(writes) > 1 and self.transactions_keep_values:
+            outcome = await self.transact(writes, timeout=timeout)
+            if outcome.fate is not Fate.REFUSED:
+                return [outcome] * len(writes)
+        try:
+            await self._sidecar.save(self.name, [_item(write) for write in writes], timeout=timeout)
+        except SidecarError as error:
+            # With several items a refusal may have been another's: only a read can tell.
+            outcome = self._outcome(error, writes, refused=len(writes) == 1 and _is_refusal(error))
+            return [outcome] * len(writes)
+        return [Outcome(fate=Fate.APPLIED)] * len(writes)
+
+    async def transact(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Outcome:
+        """Performs all writes or none, in the order of their keys: two transactions never wait for each other."""
+        items = [_item(write) for write in sorted(writes, key=lambda write: write.key)]
+        try:
+            await self._sidecar.transact(self.name, items, timeout=timeout)
+        except SidecarError as error:
+            return self._outcome(error, writes, refused=_is_refusal(error))
+        return Outcome(fate=Fate.APPLIED)
+
+    async def adopt(self, key: str, stored: Stored, *, tombstone: bytes, timeout: float) -> ReadResult:
+        """Returns ``stored``: its expiry is seen, and goes with the write."""
+        del key, tombstone, timeout
+        return stored
+
+
+def _item(write: CompareAndSet) -> StateItem:
+    ttl = None if write.keep_for is None else -(-write.keep_for // _SECOND)  # rounded up
+    return StateItem(
+        key=write.key,
+        value=write.data,
+        etag=write.etag,
+        create_only=write.etag is None,
+        ttl_seconds=ttl,
+        consistency=write.consistency,
+    )
+
+
+def _is_refusal(error: SidecarError) -> bool:
+    """Says whether these are the words of a compare that did not hold.
+
+    A create where something stands is "no item was updated" on PostgreSQL. A transaction's failure is always INTERNAL,
+    with the cause in the text alone.
+    """
+    text = error.text.lower()
+    words = "etag mismatch" in text or "no item was updated" in text
+    return error.code is grpc.StatusCode.ABORTED or (error.code is grpc.StatusCode.INTERNAL and words)
