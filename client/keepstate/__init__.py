@@ -1,0 +1,93 @@
+"""Keepstate: one contract for state, kept on every Dapr state store. This is its Python client.
+
+::
+
+    async with Client("localhost:7400") as state:
+        etag = await state.put(key("user", 7), {"name": "Ada"}, ttl=timedelta(hours=1))
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AlreadyExists",
+    "Bytes",
+    "Cancelled",
+    "Check",
+    "Client",
+    "Codec",
+    "Committed",
+    "Conflict",
+    "Consistency",
+    "DeadlineExceeded",
+    "DecodeError",
+    "Delete",
+    "EncodeError",
+    "FailedPrecondition",
+    "FieldViolation",
+    "Get",
+    "Internal",
+    "InvalidArgument",
+    "Json",
+    "Keeping",
+    "KeepstateError",
+    "Model",
+    "NotFound",
+    "Operation",
+    "OutcomeUnknown",
+    "PartialFailure",
+    "PermissionDenied",
+    "Promise",
+    "Put",
+    "Record",
+    "RecordName",
+    "ResourceExhausted",
+    "Retry",
+    "State",
+    "StoreInfo",
+    "StoreNotFound",
+    "Text",
+    "Touch",
+    "Touched",
+    "TransactionConflict",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+    "UnsupportedByStore",
+    "UpdateNotApplicable",
+    "key",
+    "parse_key",
+]
+
+from keepstate._connection import Retry
+from keepstate.client import Client
+from keepstate.codecs import Bytes, Codec, Json, Model, Text
+from keepstate.errors import (
+    AlreadyExists,
+    Cancelled,
+    Conflict,
+    DeadlineExceeded,
+    DecodeError,
+    EncodeError,
+    FailedPrecondition,
+    FieldViolation,
+    Internal,
+    InvalidArgument,
+    KeepstateError,
+    NotFound,
+    OutcomeUnknown,
+    PartialFailure,
+    PermissionDenied,
+    ResourceExhausted,
+    StoreNotFound,
+    TransactionConflict,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+    UnsupportedByStore,
+    UpdateNotApplicable,
+)
+from keepstate.keys import key, parse_key
+from keepstate.operations import Check, Delete, Get, Operation, Put, Touch
+from keepstate.records import Committed, Consistency, Record, RecordName, Touched
+from keepstate.state import State
+from keepstate.stores import Keeping, Promise, StoreInfo

@@ -1,0 +1,67 @@
+"""The service's clock as the client can tell it."""
+
+from __future__ import annotations
+
+__all__ = ["ServiceClock"]
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+_RESOLUTION = 0.001
+"""Seconds: the service states its time in whole milliseconds."""
+
+_DRIFT = 0.001
+"""Seconds that two clocks may part in a second: far more than clocks do, so that old samples make room for new ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sample:
+    at: float  # of the monotonic clock
+    service: float  # seconds since 1970, by the service's clock
+    error: float  # seconds by which `service` may be wrong at `at`
+
+
+class ServiceClock:
+    """Estimates the service's time from the times that its answers carry.
+
+    An answer was stamped somewhere between sending and receiving, so half of the round trip is the most by which the
+    estimate can be wrong, and the quickest answer of late is the best one. Until the first answer the local clock
+    serves. The estimate is carried on by the monotonic clock, so that setting the local clock does not move it.
+    """
+
+    def __init__(
+        self, *, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._wall = wall
+        self._monotonic = monotonic
+        self._best: _Sample | None = None
+
+    def now(self) -> float:
+        """The service's time in seconds since 1970."""
+        if self._best is None:
+            return self._wall()
+        return self._best.service + (self._monotonic() - self._best.at)
+
+    def observe(self, stamp: str, *, sent: float, received: float) -> None:
+        """Take in the ``keepstate-time`` of an answer. ``sent`` and ``received`` are of the monotonic clock."""
+        try:
+            service = datetime.fromisoformat(stamp)
+        except ValueError:
+            return  # a proxy's, not the service's: no reason to fail a call that succeeded
+        if service.utcoffset() is None:
+            return
+        sample = _Sample(
+            at=(sent + received) / 2, service=service.timestamp(), error=(received - sent) / 2 + _RESOLUTION
+        )
+        if self._best is None or self._is_better(sample, self._best):
+            self._best = sample
+
+    @staticmethod
+    def _is_better(sample: _Sample, best: _Sample) -> bool:
+        elapsed = sample.at - best.at
+        error = best.error + _DRIFT * abs(elapsed)
+        # Two that cannot both be right: the service's clock was set, or another instance answers. The newer one counts.
+        contradicts = abs(best.service + elapsed - sample.service) > error + sample.error
+        return contradicts or sample.error <= error

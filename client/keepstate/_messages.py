@@ -1,0 +1,249 @@
+"""Between this package's values and the messages on the wire."""
+
+from __future__ import annotations
+
+__all__ = ["Scope", "committed", "record", "result_of", "store_info", "touched"]
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol, TypeVar
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from keepstate._status import error_of_status
+from keepstate.codecs import Codec
+from keepstate.errors import DecodeError, EncodeError, Internal, KeepstateError, NotFound
+from keepstate.operations import Check, Delete, Get, Operation, Put, Touch
+from keepstate.records import Committed, Consistency, Record, RecordName, Touched
+from keepstate.stores import Keeping, Promise, StoreInfo
+from keepstate.v1 import record_pb2, store_service_pb2
+from keepstate.v1 import state_service_pb2 as pb
+
+T = TypeVar("T")
+
+_CONSISTENCIES = {
+    Consistency.STRONG: record_pb2.CONSISTENCY_STRONG,
+    Consistency.EVENTUAL: record_pb2.CONSISTENCY_EVENTUAL,
+}
+
+_KEEPINGS = {
+    store_service_pb2.KEEPING_NATIVE: Keeping.NATIVE,
+    store_service_pb2.KEEPING_STAGED: Keeping.STAGED,
+    store_service_pb2.KEEPING_REFUSED: Keeping.REFUSED,
+}
+
+
+class _Named(Protocol):
+    @property
+    def key(self) -> str: ...
+    @property
+    def namespace(self) -> str | None: ...
+    @property
+    def store(self) -> str | None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """Where a view looks and how it encodes: what an operation does not say itself."""
+
+    store: str
+    namespace: str
+    codec: Codec[Any]
+
+    def name(self, operation: _Named) -> record_pb2.RecordName:
+        """The full name of an operation's record."""
+        return record_pb2.RecordName(
+            store=self.store if operation.store is None else operation.store,
+            namespace=self.namespace if operation.namespace is None else operation.namespace,
+            key=operation.key,
+        )
+
+    def get(self, operation: Get) -> pb.GetRequest:
+        """The message of a read."""
+        request = pb.GetRequest(name=self.name(operation), consistency=_CONSISTENCIES[operation.consistency])
+        if operation.slide_ttl is not None:
+            request.slide_ttl.FromTimedelta(operation.slide_ttl)
+        return request
+
+    def put(self, operation: Put, request_id: record_pb2.RequestId | None) -> pb.PutRequest:
+        """The message of a write."""
+        codec = operation.codec or self.codec
+        request = pb.PutRequest(
+            name=self.name(operation),
+            value=_encode(codec, operation),
+            content_type=codec.content_type,
+            precondition=_precondition(operation.if_absent, operation.if_exists, operation.if_etag),
+            request=request_id,
+            consistency=_CONSISTENCIES[operation.consistency],
+        )
+        if operation.ttl is not None:
+            request.ttl.FromTimedelta(operation.ttl)
+        elif operation.expire_at is not None:
+            request.expire_time.FromDatetime(operation.expire_at)
+        elif operation.keep_expiry:
+            request.keep_expiry = True
+        return request
+
+    def delete(self, operation: Delete, request_id: record_pb2.RequestId | None) -> pb.DeleteRequest:
+        """The message of a delete."""
+        return pb.DeleteRequest(
+            name=self.name(operation),
+            precondition=_precondition(False, operation.if_exists, operation.if_etag),
+            request=request_id,
+            consistency=_CONSISTENCIES[operation.consistency],
+        )
+
+    def touch(self, operation: Touch, request_id: record_pb2.RequestId | None) -> pb.TouchRequest:
+        """The message of a moved expiry."""
+        request = pb.TouchRequest(
+            name=self.name(operation),
+            precondition=_precondition(False, False, operation.if_etag),
+            request=request_id,
+            consistency=_CONSISTENCIES[operation.consistency],
+        )
+        if operation.ttl is not None:
+            request.ttl.FromTimedelta(operation.ttl)
+        elif operation.expire_at is not None:
+            request.expire_time.FromDatetime(operation.expire_at)
+        return request
+
+    def check(self, operation: Check) -> pb.Check:
+        """The message of a transaction's demand."""
+        return pb.Check(
+            name=self.name(operation),
+            precondition=_precondition(operation.if_absent, operation.if_exists, operation.if_etag),
+        )
+
+    def batched(self, operation: Operation[Any], next_request: Callable[[], record_pb2.RequestId]) -> pb.BatchOperation:
+        """The message of an operation of a batch."""
+        match operation:
+            case Get():
+                return pb.BatchOperation(get=self.get(operation))
+            case Put():
+                return pb.BatchOperation(put=self.put(operation, next_request()))
+            case Delete():
+                return pb.BatchOperation(delete=self.delete(operation, next_request()))
+            case Touch():
+                return pb.BatchOperation(touch=self.touch(operation, next_request()))
+        raise TypeError(f"a {type(operation).__name__} is not an operation of a batch")
+
+
+def result_of(operation: Operation[T], result: pb.BatchResult, codec: Codec[Any]) -> T | KeepstateError:
+    """What became of an operation of a batch: its answer, or its error as a value."""
+    try:
+        answer: T = _answer(operation, result, codec)
+    except KeepstateError as error:
+        return error
+    return answer
+
+
+def _answer(operation: Operation[Any], result: pb.BatchResult, codec: Codec[Any]) -> Any:
+    match operation, result.WhichOneof("result"):
+        case _, "error":
+            error = error_of_status(result.error, writes=not isinstance(operation, Get))
+            if isinstance(operation, Get) and is_missing(error):
+                return None
+            raise error
+        case Get(), "get":
+            return record(result.get.record, operation.codec or codec)
+        case Put(), "put":
+            return result.put.etag
+        case Delete(), "delete":
+            return result.delete.existed
+        case Touch(), "touch":
+            return touched(result.touch)
+    raise Internal("the service answered an operation with a result of another kind")
+
+
+def is_missing(error: KeepstateError) -> bool:
+    """Whether the error says that there is no record, rather than e.g. a proxy that found no service."""
+    return isinstance(error, NotFound) and error.reason == "RECORD_NOT_FOUND"
+
+
+def record(message: record_pb2.Record, codec: Codec[T]) -> Record[T]:
+    """A record with its value decoded.
+
+    Raises:
+        DecodeError: the codec cannot decode it.
+    """
+    name = RecordName(key=message.name.key, namespace=message.name.namespace, store=message.name.store)
+    return Record(
+        name=name,
+        value=_decode(codec, message),
+        content_type=message.content_type,
+        etag=message.etag,
+        create_time=_time(message, "create_time"),
+        update_time=_time(message, "update_time"),
+        expire_time=_time(message, "expire_time"),
+    )
+
+
+def touched(message: pb.TouchResponse) -> Touched:
+    """What a touch left."""
+    return Touched(etag=message.etag, expire_time=_time(message, "expire_time"))
+
+
+def committed(message: pb.TransactResponse) -> Committed:
+    """What a transaction did."""
+    return Committed(puts=tuple(p.etag for p in message.puts), deletes=tuple(d.existed for d in message.deletes))
+
+
+def store_info(message: store_service_pb2.Store) -> StoreInfo:
+    """One store."""
+    return StoreInfo(
+        name=message.name,
+        component_type=message.component_type,
+        component_version=message.component_version,
+        is_default=message.is_default,
+        promises=_promises(message.promises),
+        durability=message.durability,
+    )
+
+
+def _promises(messages: Iterable[store_service_pb2.PromiseStatus]) -> tuple[Promise, ...]:
+    return tuple(
+        Promise(number=p.number, title=p.title, keeping=_KEEPINGS.get(p.keeping, Keeping.UNKNOWN), reason=p.reason)
+        for p in messages
+    )
+
+
+def _precondition(if_absent: bool, if_exists: bool, if_etag: str | None) -> record_pb2.Precondition | None:
+    if if_absent:
+        return record_pb2.Precondition(absent=True)
+    if if_exists:
+        return record_pb2.Precondition(exists=True)
+    if if_etag is not None:
+        return record_pb2.Precondition(etag=if_etag)
+    return None
+
+
+def _encode(codec: Codec[Any], operation: Put) -> bytes:
+    try:
+        return codec.encode(operation.value)
+    except Exception as error:
+        raise EncodeError(
+            f"cannot encode the value of {operation.key!r} as {codec.content_type}: {_words(error)}"
+        ) from error
+
+
+def _decode(codec: Codec[T], message: record_pb2.Record) -> T:
+    key, content_type = message.name.key, message.content_type
+    if not codec.reads(content_type):
+        raise DecodeError(f"the record {key!r} is {content_type}, which is not read as {codec.content_type}")
+    try:
+        return codec.decode(message.value)
+    except Exception as error:
+        raise DecodeError(f"cannot decode the record {key!r} as {codec.content_type}: {_words(error)}") from error
+
+
+def _words(error: Exception) -> str:
+    # Only the errors of our own codecs: the text of others (pydantic's) may hold the value, which belongs in no log.
+    return str(error) if type(error).__module__ in ("builtins", "json.decoder") else type(error).__name__
+
+
+def _time(message: Any, field: str) -> datetime | None:
+    if not message.HasField(field):
+        return None
+    stamp: Timestamp = getattr(message, field)
+    return stamp.ToDatetime(tzinfo=UTC)

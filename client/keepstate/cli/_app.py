@@ -1,0 +1,229 @@
+"""The commands."""
+
+from __future__ import annotations
+
+__all__ = ["app"]
+
+import importlib.metadata
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keepstate.cli import _show as show
+from keepstate.cli._calls import EXIT_CODES, EXIT_NOT_FOUND, Target, call, fail
+from keepstate.cli._extensions import add_extensions
+from keepstate.cli._options import (
+    DEFAULT_ADDRESS,
+    Address,
+    ConsistencyOption,
+    ExpireAt,
+    IfEtag,
+    IfExists,
+    Key,
+    Namespace,
+    Output,
+    OutputFormat,
+    Store,
+    Timeout,
+    Ttl,
+)
+from keepstate.codecs import Bytes
+from keepstate.records import Consistency
+
+app = typer.Typer(
+    help="Keep state through a Keepstate service.",
+    epilog=EXIT_CODES,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # help and errors as plain text: the same on a terminal, in a pipe and in a log
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"keepstate {importlib.metadata.version('keepstate')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _keepstate(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def get(
+    key: Key,
+    output: Output = OutputFormat.TABLE,
+    address: Address = DEFAULT_ADDRESS,
+    store: Store = "",
+    namespace: Namespace = "",
+    timeout: Timeout = None,
+    consistency: ConsistencyOption = Consistency.STRONG,
+) -> None:
+    """Print the record under KEY. Exit code 1: there is none.
+
+    -o value prints exactly the bytes of the value, with an end of line added on a terminal alone.
+    """
+    target = Target(address=address, store=store, namespace=namespace, timeout=timeout)
+    record = call(target, lambda state: state.get_record(key, codec=Bytes(), consistency=consistency))
+    if record is None:
+        fail(f"not found: {key}", EXIT_NOT_FOUND)
+    show.record(record, output)
+
+
+@app.command()
+def put(
+    key: Key,
+    value: Annotated[str | None, typer.Argument(metavar="VALUE", help="The value; - reads standard input.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file",
+            envvar="KEEPSTATE_FILE",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            help="Takes the value from it.",
+        ),
+    ] = None,
+    content_type: Annotated[
+        str | None,
+        typer.Option(
+            "--content-type",
+            envvar="KEEPSTATE_CONTENT_TYPE",
+            metavar="TYPE",
+            help="What the value is, e.g. application/json; else text/plain, or application/octet-stream if not UTF-8.",
+        ),
+    ] = None,
+    if_absent: Annotated[
+        bool, typer.Option("--if-absent", envvar="KEEPSTATE_IF_ABSENT", help="Only if there is no such record.")
+    ] = False,
+    if_exists: IfExists = False,
+    if_etag: IfEtag = None,
+    ttl: Ttl = None,
+    expire_at: ExpireAt = None,
+    keep_expiry: Annotated[
+        bool, typer.Option("--keep-expiry", envvar="KEEPSTATE_KEEP_EXPIRY", help="Keep the expiry that the record has.")
+    ] = False,
+    output: Output = OutputFormat.TABLE,
+    address: Address = DEFAULT_ADDRESS,
+    store: Store = "",
+    namespace: Namespace = "",
+    timeout: Timeout = None,
+    consistency: ConsistencyOption = Consistency.STRONG,
+) -> None:
+    """Store VALUE under KEY and print the new etag.
+
+    Without --ttl, --expire-at or --keep-expiry the record never expires.
+    """
+    data = _value(value, file)
+    codec = Bytes(content_type=content_type or _content_type(data))
+    target = Target(address=address, store=store, namespace=namespace, timeout=timeout)
+    etag = call(
+        target,
+        lambda state: state.put(
+            key,
+            data,
+            codec=codec,
+            if_absent=if_absent,
+            if_exists=if_exists,
+            if_etag=if_etag,
+            ttl=ttl,
+            expire_at=expire_at,
+            keep_expiry=keep_expiry,
+            consistency=consistency,
+        ),
+    )
+    show.result({"key": key, "etag": etag}, etag, output)
+
+
+@app.command()
+def delete(
+    key: Key,
+    if_exists: IfExists = False,
+    if_etag: IfEtag = None,
+    output: Output = OutputFormat.TABLE,
+    address: Address = DEFAULT_ADDRESS,
+    store: Store = "",
+    namespace: Namespace = "",
+    timeout: Timeout = None,
+    consistency: ConsistencyOption = Consistency.STRONG,
+) -> None:
+    """Delete the record under KEY and print whether it was there. It need not be, unless --if-exists is given."""
+    target = Target(address=address, store=store, namespace=namespace, timeout=timeout)
+    existed = call(
+        target,
+        lambda state: state.delete(key, if_exists=if_exists, if_etag=if_etag, consistency=consistency),
+    )
+    show.result({"key": key, "existed": existed}, str(existed).lower(), output)
+
+
+@app.command()
+def touch(
+    key: Key,
+    ttl: Ttl = None,
+    expire_at: ExpireAt = None,
+    never: Annotated[
+        bool, typer.Option("--never", envvar="KEEPSTATE_NEVER", help="Let the record never expire.")
+    ] = False,
+    if_etag: IfEtag = None,
+    output: Output = OutputFormat.TABLE,
+    address: Address = DEFAULT_ADDRESS,
+    store: Store = "",
+    namespace: Namespace = "",
+    timeout: Timeout = None,
+    consistency: ConsistencyOption = Consistency.STRONG,
+) -> None:
+    """Move the expiry of the record under KEY, by one of --ttl, --expire-at and --never, and print when it is now."""
+    target = Target(address=address, store=store, namespace=namespace, timeout=timeout)
+    touched = call(
+        target,
+        lambda state: state.touch(
+            key, ttl=ttl, expire_at=expire_at, never=never, if_etag=if_etag, consistency=consistency
+        ),
+    )
+    expires = show.time(touched.expire_time)
+    show.result({"key": key, "etag": touched.etag, "expire_time": expires}, expires or "never", output)
+
+
+@app.command()
+def stores(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show this one, with its promises.")] = None,
+    output: Output = OutputFormat.TABLE,
+    address: Address = DEFAULT_ADDRESS,
+    timeout: Timeout = None,
+) -> None:
+    """List the stores, or show one, and which promises of the contract each one keeps. -o value prints names alone."""
+    target = Target(address=address, timeout=timeout)
+    if name is None:
+        show.stores(call(target, lambda state: state.stores()), output)
+    else:
+        show.store(call(target, lambda state: state.store(name).store_info()), output)
+
+
+add_extensions(app)
+
+
+def _value(value: str | None, file: Path | None) -> bytes:
+    if value is not None and file is None:
+        return sys.stdin.buffer.read() if value == "-" else os.fsencode(value)
+    if file is not None and value is None:
+        return file.read_bytes()
+    raise typer.BadParameter("give one of VALUE, - (for standard input) and --file")
+
+
+def _content_type(data: bytes) -> str:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return "application/octet-stream"
+    return "text/plain"

@@ -1,0 +1,112 @@
+"""What each command prints, in each format."""
+
+from __future__ import annotations
+
+__all__ = ["record", "result", "store", "stores", "time"]
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from keepstate.cli._options import OutputFormat
+from keepstate.cli._output import print_fields, print_json, print_rows, print_value, printable
+from keepstate.codecs import Json
+from keepstate.records import Record
+from keepstate.stores import Keeping, StoreInfo
+
+
+def record(found: Record[bytes], output: OutputFormat) -> None:
+    """Print a record."""
+    if output is OutputFormat.VALUE:
+        print_value(found.value)
+        return
+    fields: dict[str, Any] = {
+        **asdict(found.name),
+        "content_type": found.content_type,
+        "etag": found.etag,
+        "create_time": time(found.create_time),
+        "update_time": time(found.update_time),
+        "expire_time": time(found.expire_time),
+    }
+    if output is OutputFormat.JSON:
+        print_json({**fields, **_json_value(found)})
+    else:
+        shown = {name: text or "" for name, text in fields.items()}
+        print_fields({**shown, "expire_time": shown["expire_time"] or "never", "value": printable(found.value)})
+
+
+def result(fields: Mapping[str, Any], value: str, output: OutputFormat) -> None:
+    """Print what a write did."""
+    if output is OutputFormat.VALUE:
+        print_value(value.encode() + b"\n")
+    elif output is OutputFormat.JSON:
+        print_json(fields)
+    else:
+        print_fields({name: _text(field) for name, field in fields.items()})
+
+
+def stores(found: Sequence[StoreInfo], output: OutputFormat) -> None:
+    """Print all stores."""
+    if output is OutputFormat.VALUE:
+        print_value("".join(f"{info.name}\n" for info in found).encode())
+    elif output is OutputFormat.JSON:
+        print_json([asdict(info) for info in found])
+    else:
+        header = ("store", "type", "version", "default", *(k.value for k in Keeping if k is not Keeping.UNKNOWN))
+        print_rows(header, [_row(info) for info in found])
+
+
+def store(info: StoreInfo, output: OutputFormat) -> None:
+    """Print one store with its promises."""
+    if output is OutputFormat.VALUE:
+        print_value(f"{info.name}\n".encode())
+    elif output is OutputFormat.JSON:
+        print_json(asdict(info))
+    else:
+        print_fields(
+            {
+                "store": info.name,
+                "type": info.component_type,
+                "version": info.component_version,
+                "default": _text(info.is_default),
+                "durability": info.durability,
+            }
+        )
+        rows = [(str(p.number), p.title, p.keeping.value, p.reason) for p in info.promises]
+        print_rows(("promise", "title", "kept", "reason"), rows)
+
+
+def time(moment: datetime | None) -> str | None:
+    """A time as RFC 3339 in UTC, to the millisecond."""
+    return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _row(info: StoreInfo) -> tuple[str, ...]:
+    kept = (
+        ",".join(str(promise.number) for promise in info.promises if promise.keeping is keeping)
+        for keeping in Keeping
+        if keeping is not Keeping.UNKNOWN
+    )
+    return (info.name, info.component_type, info.component_version, _text(info.is_default), *kept)
+
+
+def _json_value(found: Record[bytes]) -> dict[str, Any]:
+    codec = Json()
+    if found.content_type and codec.reads(found.content_type):
+        try:
+            return {"value": codec.decode(found.value)}
+        except ValueError:
+            pass  # it is not what its writer said: shown as text or bytes below
+    try:
+        return {"value": found.value.decode()}
+    except UnicodeDecodeError:
+        return {"value_base64": base64.b64encode(found.value).decode()}
+
+
+def _text(field: Any) -> str:
+    if field is None:
+        return "never"
+    return json.dumps(field) if isinstance(field, bool) else str(field)

@@ -1,0 +1,87 @@
+"""The client: a channel to the service, and the view of its default namespace and store."""
+
+from __future__ import annotations
+
+__all__ = ["Client"]
+
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+from keepstate._connection import DEFAULT_RETRY, DEFAULT_TIMEOUT, Connection, Retry
+from keepstate._messages import Scope
+from keepstate.codecs import Codec, Json
+from keepstate.state import State
+
+V = TypeVar("V")
+
+
+class Client(State[V]):
+    """A client of the state service, for one event loop.
+
+    ::
+
+        async with Client("localhost:7400") as state:
+            etag = await state.put("user:7", {"name": "Ada"}, ttl=timedelta(hours=1))
+
+    Make one and keep it: it holds one connection, opened by the first call, which all calls and views share. In this
+    version the connection is plaintext.
+    """
+
+    @overload
+    def __init__(
+        self: Client[Any],
+        address: str = ...,
+        *,
+        namespace: str = ...,
+        store: str = ...,
+        timeout: timedelta = ...,
+        retry: Retry | None = ...,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        address: str = ...,
+        *,
+        codec: Codec[V],
+        namespace: str = ...,
+        store: str = ...,
+        timeout: timedelta = ...,
+        retry: Retry | None = ...,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        address: str = "localhost:7400",
+        *,
+        codec: Codec[V] | None = None,
+        namespace: str = "",
+        store: str = "",
+        timeout: timedelta = DEFAULT_TIMEOUT,
+        retry: Retry | None = DEFAULT_RETRY,
+    ) -> None:
+        """Make a client. Nothing is sent yet.
+
+        Args:
+            address: ``host:port``, or another gRPC target such as ``dns:///host:port`` or ``unix:/path``.
+            codec: how values become bytes, unless a view or a call has another. JSON by default.
+            namespace: empty: the default namespace.
+            store: the Dapr state component that keeps the records. Empty: the service's default store.
+            timeout: how long a call may take, with its repeats, unless the call has its own.
+            retry: how reads are repeated while the service is unavailable. None: not at all.
+        """
+        connection = Connection(address, timeout=timeout, retry=retry)
+        super().__init__(connection, Scope(store=store, namespace=namespace, codec=codec or Json()))
+
+    async def close(self) -> None:
+        """Close the connection. Calls that are under way are cut short; later ones raise RuntimeError."""
+        await self._connection.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,283 @@
+"""A view of the state: everything that can be done with the records of one namespace in one store."""
+
+from __future__ import annotations
+
+__all__ = ["State"]
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, TypeVar, overload
+
+from keepstate import _messages as messages
+from keepstate._many import ManyRecords
+from keepstate.codecs import Codec
+from keepstate.errors import NotFound
+from keepstate.operations import Delete, Get, Put, Touch
+from keepstate.records import Consistency, Record, Touched
+from keepstate.stores import StoreInfo
+from keepstate.v1 import store_service_pb2
+
+V = TypeVar("V")
+W = TypeVar("W")
+D = TypeVar("D")
+
+
+class State(ManyRecords[V]):
+    """The records of one namespace in one store, with values that one codec encodes as ``V``.
+
+    A client is such a view, of the default namespace and store; others come from ``namespace``, ``store`` and
+    ``using``, cost nothing and share the client's channel. Every call may raise, besides what is named on it:
+
+    * ``InvalidArgument``: a field is wrong; ``StoreNotFound``: there is no such store;
+    * ``UnsupportedByStore``: the store cannot keep a promise that the call needs;
+    * ``PermissionDenied``, ``Unauthenticated``;
+    * ``Unavailable``: the service or the store does not answer; ``ResourceExhausted``: it has too much to do;
+    * ``DeadlineExceeded``: ``timeout`` (by default the client's) was up;
+    * writes ``OutcomeUnknown``: nobody can tell whether the write was applied.
+
+    Reads are repeated while the service is unavailable, until their time is up; writes are not.
+    """
+
+    def namespace(self, name: str) -> State[V]:
+        """The same store and codec with another namespace. Empty: the default namespace."""
+        return State(self._connection, replace(self._scope, namespace=name))
+
+    def store(self, name: str) -> State[V]:
+        """The same namespace and codec in another store. Empty: the service's default store."""
+        return State(self._connection, replace(self._scope, store=name))
+
+    def using(self, codec: Codec[W]) -> State[W]:
+        """The same namespace and store with another codec."""
+        return State(self._connection, replace(self._scope, codec=codec))
+
+    @overload
+    async def get(
+        self,
+        key: str,
+        *,
+        consistency: Consistency = ...,
+        slide_ttl: timedelta | None = ...,
+        timeout: timedelta | None = ...,
+    ) -> V | None: ...
+
+    @overload
+    async def get(
+        self,
+        key: str,
+        *,
+        default: D,
+        consistency: Consistency = ...,
+        slide_ttl: timedelta | None = ...,
+        timeout: timedelta | None = ...,
+    ) -> V | D: ...
+
+    @overload
+    async def get(
+        self,
+        key: str,
+        *,
+        codec: Codec[W],
+        consistency: Consistency = ...,
+        slide_ttl: timedelta | None = ...,
+        timeout: timedelta | None = ...,
+    ) -> W | None: ...
+
+    @overload
+    async def get(
+        self,
+        key: str,
+        *,
+        codec: Codec[W],
+        default: D,
+        consistency: Consistency = ...,
+        slide_ttl: timedelta | None = ...,
+        timeout: timedelta | None = ...,
+    ) -> W | D: ...
+
+    async def get(
+        self,
+        key: str,
+        *,
+        codec: Codec[Any] | None = None,
+        default: Any = None,
+        consistency: Consistency = Consistency.STRONG,
+        slide_ttl: timedelta | None = None,
+        timeout: timedelta | None = None,
+    ) -> Any:
+        """Read the value under ``key``, or ``default`` if there is none.
+
+        Args:
+            slide_ttl: move the record's expiry to this long from now.
+
+        Raises:
+            DecodeError: the codec cannot decode the value, or it has another content type.
+        """
+        operation = Get(key, codec=codec, consistency=consistency, slide_ttl=slide_ttl)
+        found = await self._get(operation, timeout)
+        return default if found is None else found.value
+
+    @overload
+    async def get_record(
+        self,
+        key: str,
+        *,
+        consistency: Consistency = ...,
+        slide_ttl: timedelta | None = ...,
+        timeout: timedelta | None = ...,
+    ) -> Record[V] | None: ...
+
+    @overload
+    async def get_record(
+        self,
+        key: str,
+        *,
+        codec: Codec[W],
+        consistency: Consistency = ...,
+        slide_ttl: timedelta | None = ...,
+        timeout: timedelta | None = ...,
+    ) -> Record[W] | None: ...
+
+    async def get_record(
+        self,
+        key: str,
+        *,
+        codec: Codec[Any] | None = None,
+        consistency: Consistency = Consistency.STRONG,
+        slide_ttl: timedelta | None = None,
+        timeout: timedelta | None = None,
+    ) -> Record[Any] | None:
+        """Read the record under ``key`` with its etag and times, or None if there is none.
+
+        Args:
+            slide_ttl: move the record's expiry to this long from now.
+
+        Raises:
+            DecodeError: the codec cannot decode the value, or it has another content type.
+        """
+        return await self._get(Get(key, codec=codec, consistency=consistency, slide_ttl=slide_ttl), timeout)
+
+    async def put(
+        self,
+        key: str,
+        value: V,
+        *,
+        codec: Codec[V] | None = None,
+        if_absent: bool = False,
+        if_exists: bool = False,
+        if_etag: str | None = None,
+        ttl: timedelta | None = None,
+        expire_at: datetime | None = None,
+        keep_expiry: bool = False,
+        consistency: Consistency = Consistency.STRONG,
+        timeout: timedelta | None = None,
+    ) -> str:
+        """Store ``value`` under ``key`` and return its new etag.
+
+        Args:
+            if_absent: only if there is no record.
+            if_exists: only if there is one.
+            if_etag: only if the record's etag is this one.
+            ttl: the record expires this long from now, by the service's clock.
+            expire_at: the record expires at this (aware) time.
+            keep_expiry: the record keeps the expiry that it has. With none of the three it never expires.
+
+        Raises:
+            AlreadyExists: ``if_absent``, and there is a record; carries its etag.
+            NotFound: ``if_exists``, and there is none.
+            Conflict: ``if_etag``, and somebody else wrote or deleted the record; carries the current etag.
+            EncodeError: the codec cannot encode the value. Nothing was sent.
+            ValueError: more than one precondition or expiry was given.
+        """
+        operation = Put(
+            key,
+            value,
+            codec=codec,
+            if_absent=if_absent,
+            if_exists=if_exists,
+            if_etag=if_etag,
+            ttl=ttl,
+            expire_at=expire_at,
+            keep_expiry=keep_expiry,
+            consistency=consistency,
+        )
+        request = self._scope.put(operation, self._connection.next_request())
+        method = self._connection.state_service.Put
+        return (await self._connection.call(method, request, timeout=timeout, writes=True)).etag
+
+    async def delete(
+        self,
+        key: str,
+        *,
+        if_exists: bool = False,
+        if_etag: str | None = None,
+        consistency: Consistency = Consistency.STRONG,
+        timeout: timedelta | None = None,
+    ) -> bool:
+        """Delete the record under ``key`` and say whether it was there.
+
+        Raises:
+            NotFound: ``if_exists``, and there is none.
+            Conflict: ``if_etag``, and somebody else wrote or deleted the record; carries the current etag.
+            ValueError: both preconditions were given.
+        """
+        operation = Delete(key, if_exists=if_exists, if_etag=if_etag, consistency=consistency)
+        request = self._scope.delete(operation, self._connection.next_request())
+        method = self._connection.state_service.Delete
+        return (await self._connection.call(method, request, timeout=timeout, writes=True)).existed
+
+    async def touch(
+        self,
+        key: str,
+        *,
+        ttl: timedelta | None = None,
+        expire_at: datetime | None = None,
+        never: bool = False,
+        if_etag: str | None = None,
+        consistency: Consistency = Consistency.STRONG,
+        timeout: timedelta | None = None,
+    ) -> Touched:
+        """Move the expiry of the record under ``key``. Its value and etag stay.
+
+        Args:
+            ttl: the record expires this long from now, by the service's clock.
+            expire_at: the record expires at this (aware) time.
+            never: the record does not expire.
+
+        Raises:
+            NotFound: there is no record.
+            Conflict: ``if_etag``, and somebody else wrote or deleted the record; carries the current etag.
+            ValueError: not exactly one of ``ttl``, ``expire_at`` and ``never`` was given.
+        """
+        operation = Touch(key, ttl=ttl, expire_at=expire_at, never=never, if_etag=if_etag, consistency=consistency)
+        request = self._scope.touch(operation, self._connection.next_request())
+        method = self._connection.state_service.Touch
+        return messages.touched(await self._connection.call(method, request, timeout=timeout, writes=True))
+
+    async def stores(self, *, timeout: timedelta | None = None) -> list[StoreInfo]:
+        """List the stores by name, with the promises that each one keeps."""
+        method = self._connection.store_service.ListStores
+        request = store_service_pb2.ListStoresRequest()
+        response = await self._connection.call(method, request, timeout=timeout, writes=False)
+        return [messages.store_info(store) for store in response.stores]
+
+    async def store_info(self, *, timeout: timedelta | None = None) -> StoreInfo:
+        """Describe this view's store.
+
+        Raises:
+            StoreNotFound: there is no such store.
+        """
+        method = self._connection.store_service.GetStore
+        request = store_service_pb2.GetStoreRequest(name=self._scope.store)
+        response = await self._connection.call(method, request, timeout=timeout, writes=False)
+        return messages.store_info(response.store)
+
+    async def _get(self, operation: Get, timeout: timedelta | None) -> Record[Any] | None:
+        request = self._scope.get(operation)
+        method = self._connection.state_service.Get
+        try:
+            response = await self._connection.call(method, request, timeout=timeout, writes=False)
+        except NotFound as error:
+            if messages.is_missing(error):
+                return None
+            raise
+        return messages.record(response.record, operation.codec or self._scope.codec)

@@ -1,0 +1,274 @@
+"""A small service in memory: honest about records, and scripted where a test wants failures.
+
+Run as a program it prints its port and serves until its standard input is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from keepstate.v1 import record_pb2, store_service_pb2
+from keepstate.v1 import state_service_pb2 as pb
+
+Refusal: TypeAlias = status_pb2.Status
+
+CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class Refused(Exception):
+    """A call, or an operation of a batch, fails with this status."""
+
+    def __init__(self, status: Refusal) -> None:
+        self.status = status
+
+
+def refusal(
+    code: grpc.StatusCode,
+    reason: str = "",
+    *,
+    message: str = "refused",
+    metadata: Mapping[str, str] | None = None,
+    violations: Mapping[str, str] | None = None,
+    retry_after: timedelta | None = None,
+    domain: str = "keepstate",
+) -> Refusal:
+    """A status with the details that the service gives."""
+    status = status_pb2.Status(code=code.value[0], message=message)
+    if reason:
+        status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=domain, metadata=metadata or {}))
+    if violations:
+        found = [error_details_pb2.BadRequest.FieldViolation(field=f, description=d) for f, d in violations.items()]
+        status.details.add().Pack(error_details_pb2.BadRequest(field_violations=found))
+    if retry_after is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromTimedelta(retry_after)
+        status.details.add().Pack(retry)
+    return status
+
+
+Handler = Callable[[Any, Any], Awaitable[Any]]
+
+
+class FakeService:
+    """Both services. ``calls`` has every request; ``script`` the answers to give before the honest ones."""
+
+    def __init__(self) -> None:
+        self.records: dict[tuple[str, str, str], record_pb2.Record] = {}
+        self.calls: list[tuple[str, Any]] = []
+        self.script: deque[Refusal | Handler] = deque()
+        self.clock: Callable[[], float] = time.time
+        self.answer_limit: int | None = None
+        """If set, answers with more bytes fail as they would at the receiver."""
+        self._versions = 0
+
+    async def serve(self) -> tuple[grpc.aio.Server, str]:
+        """Start serving, and return the server and its address."""
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 16 << 20)])
+        state: dict[str, tuple[type[Message], Callable[[Any], Message]]] = {
+            "Get": (pb.GetRequest, self.get),
+            "Put": (pb.PutRequest, self.put),
+            "Delete": (pb.DeleteRequest, self.delete),
+            "Touch": (pb.TouchRequest, self.touch),
+            "Batch": (pb.BatchRequest, self.batch),
+            "Transact": (pb.TransactRequest, self.transact),
+        }
+        stores: dict[str, tuple[type[Message], Callable[[Any], Message]]] = {
+            "ListStores": (store_service_pb2.ListStoresRequest, self.list_stores),
+            "GetStore": (store_service_pb2.GetStoreRequest, self.get_store),
+        }
+        for service, methods in (("StateService", state), ("StoreService", stores)):
+            handlers: dict[str, Any] = {
+                name: grpc.unary_unary_rpc_method_handler(
+                    self._handler(name, method), request.FromString, lambda answer: answer.SerializeToString()
+                )
+                for name, (request, method) in methods.items()
+            }
+            server.add_generic_rpc_handlers(
+                (grpc.method_handlers_generic_handler(f"keepstate.v1.{service}", handlers),)
+            )
+        port = server.add_insecure_port("localhost:0")
+        await server.start()
+        return server, f"localhost:{port}"
+
+    def _handler(self, name: str, method: Callable[[Any], Message]) -> Any:
+        async def handle(request: Any, context: Any) -> Any:
+            self.calls.append((name, request))
+            try:
+                answer = await self._answer(request, context, method)
+            except Refused as refused:
+                packed = ("grpc-status-details-bin", refused.status.SerializeToString())
+                stamp = ("keepstate-time", self._stamp())
+                status = refused.status
+                await context.abort(CODES[status.code], status.message, trailing_metadata=(packed, stamp))
+            else:
+                await context.send_initial_metadata((("keepstate-time", self._stamp()),))
+                return answer
+
+        return handle
+
+    async def _answer(self, request: Any, context: Any, method: Callable[[Any], Message]) -> Any:
+        if self.script:
+            step = self.script.popleft()
+            if not callable(step):
+                raise Refused(step)
+            scripted = await step(request, context)
+            if scripted is not None:
+                return scripted
+        answer = method(request)
+        if self.answer_limit is not None and answer.ByteSize() > self.answer_limit:
+            too_large = f"SERVER: Sent message larger than max ({answer.ByteSize()} vs. {self.answer_limit})"
+            raise Refused(refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, message=too_large))
+        return answer
+
+    def _stamp(self) -> str:
+        return datetime.fromtimestamp(self.clock(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def get(self, request: pb.GetRequest) -> pb.GetResponse:
+        found = self._need(request.name)
+        if request.HasField("slide_ttl"):
+            found.expire_time.FromNanoseconds(int(self.clock() * 1e9) + request.slide_ttl.ToNanoseconds())
+        return pb.GetResponse(record=found)
+
+    def put(self, request: pb.PutRequest) -> pb.PutResponse:
+        old = self._check(request)
+        new = record_pb2.Record(
+            name=self._full(request.name), value=request.value, content_type=request.content_type, etag=self._etag()
+        )
+        new.update_time.FromNanoseconds(int(self.clock() * 1e9))
+        new.create_time.CopyFrom(old.create_time if old else new.update_time)
+        if request.keep_expiry and old and old.HasField("expire_time"):
+            new.expire_time.CopyFrom(old.expire_time)
+        else:
+            self._expire(new, request)
+        self.records[self._at(request.name)] = new
+        return pb.PutResponse(etag=new.etag)
+
+    def delete(self, request: pb.DeleteRequest) -> pb.DeleteResponse:
+        existed = self._check(request) is not None
+        self.records.pop(self._at(request.name), None)
+        return pb.DeleteResponse(existed=existed)
+
+    def touch(self, request: pb.TouchRequest) -> pb.TouchResponse:
+        self._check(request)
+        found = self._need(request.name)
+        found.ClearField("expire_time")
+        self._expire(found, request)
+        response = pb.TouchResponse(etag=found.etag)
+        if found.HasField("expire_time"):
+            response.expire_time.CopyFrom(found.expire_time)
+        return response
+
+    def batch(self, request: pb.BatchRequest) -> pb.BatchResponse:
+        results = []
+        for operation in request.operations:
+            kind = operation.WhichOneof("operation") or ""
+            try:
+                result = pb.BatchResult(**{kind: getattr(self, kind)(getattr(operation, kind))})
+            except Refused as refused:
+                result = pb.BatchResult(error=refused.status)
+            results.append(result)
+        return pb.BatchResponse(results=results)
+
+    def transact(self, request: pb.TransactRequest) -> pb.TransactResponse:
+        for part in (*request.checks, *request.puts, *request.deletes):
+            self._check(part, named=True)
+        return pb.TransactResponse(
+            puts=[self.put(put) for put in request.puts], deletes=[self.delete(gone) for gone in request.deletes]
+        )
+
+    def list_stores(self, _: store_service_pb2.ListStoresRequest) -> store_service_pb2.ListStoresResponse:
+        return store_service_pb2.ListStoresResponse(stores=[_store("memory"), _store("redis")])
+
+    def get_store(self, request: store_service_pb2.GetStoreRequest) -> store_service_pb2.GetStoreResponse:
+        if request.name not in ("", "memory", "redis"):
+            raise Refused(refusal(grpc.StatusCode.NOT_FOUND, "STORE_NOT_FOUND", message="there is no such store"))
+        return store_service_pb2.GetStoreResponse(store=_store(request.name or "memory"))
+
+    def _find(self, name: record_pb2.RecordName) -> record_pb2.Record | None:
+        found = self.records.get(self._at(name))
+        if found is None or (found.HasField("expire_time") and found.expire_time.ToNanoseconds() <= self.clock() * 1e9):
+            return None
+        return found
+
+    def _need(self, name: record_pb2.RecordName) -> record_pb2.Record:
+        if found := self._find(name):
+            return found
+        raise Refused(refusal(grpc.StatusCode.NOT_FOUND, "RECORD_NOT_FOUND", message="there is no such record"))
+
+    def _check(self, request: Any, *, named: bool = False) -> record_pb2.Record | None:
+        name: record_pb2.RecordName = request.name
+        self._refuse_bad(name)
+        found, demand = self._find(name), request.precondition
+        about = {"store": name.store, "namespace": name.namespace, "key": name.key} if named else {}
+        about["etag"] = found.etag if found else ""
+        match demand.WhichOneof("condition"):
+            case "absent" if found:
+                raise Refused(refusal(grpc.StatusCode.ALREADY_EXISTS, "RECORD_ALREADY_EXISTS", metadata=about))
+            case "exists" if not found:
+                raise Refused(refusal(grpc.StatusCode.NOT_FOUND, "RECORD_NOT_FOUND", metadata=about))
+            case "etag" if about["etag"] != demand.etag:
+                raise Refused(refusal(grpc.StatusCode.ABORTED, "ETAG_MISMATCH", metadata=about))
+        return found
+
+    def _refuse_bad(self, name: record_pb2.RecordName) -> None:
+        if "||" in name.key:
+            violations = {"name.key": 'must not contain "||"'}
+            message = 'name.key must not contain "||"'
+            code = grpc.StatusCode.INVALID_ARGUMENT
+            raise Refused(refusal(code, "INVALID_FIELDS", message=message, violations=violations))
+
+    def _expire(self, record: record_pb2.Record, request: Any) -> None:
+        match request.WhichOneof("expiry"):
+            case "ttl":
+                record.expire_time.FromNanoseconds(int(self.clock() * 1e9) + request.ttl.ToNanoseconds())
+            case "expire_time":
+                record.expire_time.CopyFrom(request.expire_time)
+
+    def _full(self, name: record_pb2.RecordName) -> record_pb2.RecordName:
+        return record_pb2.RecordName(store=name.store or "memory", namespace=name.namespace, key=name.key)
+
+    def _at(self, name: record_pb2.RecordName) -> tuple[str, str, str]:
+        return (name.store or "memory", name.namespace, name.key)
+
+    def _etag(self) -> str:
+        self._versions += 1
+        return f"v{self._versions}"
+
+
+def _store(name: str) -> store_service_pb2.Store:
+    promises = [
+        store_service_pb2.PromiseStatus(number=1, title="existence", keeping=store_service_pb2.KEEPING_NATIVE),
+        store_service_pb2.PromiseStatus(
+            number=9, title="transaction", keeping=store_service_pb2.KEEPING_REFUSED, reason="no rollback"
+        ),
+    ]
+    return store_service_pb2.Store(
+        name=name,
+        component_type=f"state.{name}",
+        component_version="v1",
+        is_default=name == "memory",
+        promises=promises,
+        durability="everything",
+    )
+
+
+async def _main() -> None:
+    server, address = await FakeService().serve()
+    sys.stdout.write(f"{address}\n")
+    sys.stdout.flush()
+    await asyncio.to_thread(sys.stdin.read)
+    await server.stop(None)
+
+
+if __name__ == "__main__":
+    asyncio.run(_main())

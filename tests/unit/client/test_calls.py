@@ -1,0 +1,262 @@
+"""How the service is called: deadlines, repeats, requests, the service's clock, the channel's life."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import grpc
+import keepstate._connection
+import pytest
+from keepstate import (
+    Cancelled,
+    Client,
+    Conflict,
+    DeadlineExceeded,
+    Delete,
+    Get,
+    OutcomeUnknown,
+    Put,
+    ResourceExhausted,
+    Retry,
+    Unavailable,
+)
+
+from tests.unit.client.fake_service import FakeService, refusal
+
+CODE = grpc.StatusCode
+
+DOWN = refusal(CODE.UNAVAILABLE, "STORE_UNAVAILABLE", retry_after=timedelta(0))
+
+
+@pytest.fixture
+async def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that the client makes: noted, and not waited for."""
+    noted: list[float] = []
+
+    async def note(seconds: float) -> None:
+        noted.append(seconds)
+
+    monkeypatch.setattr(keepstate._connection, "_sleep", note)
+    return noted
+
+
+@pytest.fixture
+async def hanging(service: FakeService) -> AsyncIterator[asyncio.Event]:
+    """The next call hangs until the end of the test; set when it has arrived."""
+    arrived, over = asyncio.Event(), asyncio.Event()
+
+    async def hang(request: Any, context: Any) -> None:
+        arrived.set()
+        await over.wait()
+
+    service.script.append(hang)
+    yield arrived
+    over.set()
+
+
+async def test_reads_are_repeated_while_the_service_is_unavailable(
+    state: Client[Any], service: FakeService, pauses: list[float]
+) -> None:
+    await state.put("a", 1)
+    service.script.extend([DOWN] * 3)
+    assert await state.get("a") == 1
+    assert len(pauses) == 3
+    service.script.append(DOWN)
+    assert [store.name for store in await state.stores()] == ["memory", "redis"]
+    service.script.append(DOWN)
+    assert await state.get_many(["a"]) == {"a": 1}
+
+
+async def test_the_pauses_double_and_are_jittered(
+    state: Client[Any], service: FakeService, pauses: list[float]
+) -> None:
+    service.script.extend([refusal(CODE.UNAVAILABLE)] * 8)
+    await state.get("a")
+    for attempt, pause in enumerate(pauses):
+        ceiling = min(1.0, 0.05 * 2**attempt)
+        assert ceiling / 2 <= pause <= ceiling
+
+
+async def test_a_pause_is_never_shorter_than_the_service_asks(
+    state: Client[Any], service: FakeService, pauses: list[float]
+) -> None:
+    service.script.append(refusal(CODE.UNAVAILABLE, "STORE_UNAVAILABLE", retry_after=timedelta(seconds=2)))
+    await state.get("a")
+    assert 2 <= pauses[0] <= 2.05
+
+
+async def test_no_pause_outlasts_the_deadline(state: Client[Any], service: FakeService, pauses: list[float]) -> None:
+    service.script.append(refusal(CODE.UNAVAILABLE, "STORE_UNAVAILABLE", retry_after=timedelta(seconds=11)))
+    with pytest.raises(Unavailable) as caught:
+        await state.get("a")
+    assert caught.value.retry_after == timedelta(seconds=11)
+    assert pauses == []
+
+
+async def test_repeats_can_be_had_otherwise_or_not_at_all(
+    address: str, service: FakeService, pauses: list[float]
+) -> None:
+    async with Client(address, retry=Retry(initial=timedelta(seconds=3), limit=timedelta(seconds=4))) as patient:
+        service.script.extend([DOWN] * 2)
+        await patient.get("a")
+    assert 1.5 <= pauses[0] <= 3
+    assert 2 <= pauses[1] <= 4
+    async with Client(address, retry=None) as hasty:
+        service.script.append(DOWN)
+        with pytest.raises(Unavailable):
+            await hasty.get("a")
+    assert len(pauses) == 2
+
+
+@pytest.mark.parametrize("call", ["put", "delete", "touch", "transact", "batch"])
+async def test_writes_are_not_repeated(
+    state: Client[Any], service: FakeService, pauses: list[float], call: str
+) -> None:
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "put": lambda: state.put("a", 1),
+        "delete": lambda: state.delete("a"),
+        "touch": lambda: state.touch("a", never=True),
+        "transact": lambda: state.transact(deletes=[Delete("a")]),
+        "batch": lambda: state.batch([Get("a"), Put("a", 1)]),
+    }
+    service.script.append(DOWN)
+    with pytest.raises(Unavailable):
+        await calls[call]()
+    assert (len(service.calls), pauses) == (1, [])
+
+
+async def test_other_failures_of_reads_are_not_repeated(
+    state: Client[Any], service: FakeService, pauses: list[float]
+) -> None:
+    service.script.append(refusal(CODE.RESOURCE_EXHAUSTED, "OVERLOADED", retry_after=timedelta(0)))
+    with pytest.raises(ResourceExhausted):
+        await state.get("a")
+    assert pauses == []
+
+
+async def test_a_lost_answer_to_a_write_is_an_unknown_outcome(state: Client[Any], service: FakeService) -> None:
+    service.script.append(refusal(CODE.UNAVAILABLE, message="Socket closed"))
+    with pytest.raises(OutcomeUnknown, match="Socket closed") as caught:
+        await state.put("a", 1)
+    assert caught.value.code is CODE.UNAVAILABLE
+
+
+async def test_nobody_there_is_unavailable_and_nothing_sent(pauses: list[float]) -> None:
+    async with Client("localhost:1") as state:
+        with pytest.raises(Unavailable) as caught:
+            await state.put("a", 1)
+    assert caught.value.nothing_sent
+
+
+async def test_a_read_past_its_deadline(state: Client[Any], hanging: asyncio.Event) -> None:
+    with pytest.raises(DeadlineExceeded):
+        await state.get("a", timeout=timedelta(milliseconds=50))
+
+
+async def test_a_write_past_its_deadline_may_have_been_applied(address: str, hanging: asyncio.Event) -> None:
+    async with Client(address, timeout=timedelta(milliseconds=50)) as state:
+        with pytest.raises(OutcomeUnknown) as caught:
+            await state.put("a", 1)
+    assert caught.value.code is CODE.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize(("given", "least", "most"), [(None, 9, 10.5), (timedelta(seconds=3), 2, 3.5)])
+async def test_the_deadline_reaches_the_service(
+    state: Client[Any], service: FakeService, given: timedelta | None, least: float, most: float
+) -> None:
+    left: list[float] = []
+
+    async def note(request: Any, context: Any) -> None:
+        left.append(context.time_remaining())
+
+    service.script.append(note)
+    await state.get("a", timeout=given)
+    assert least < left[0] < most
+
+
+async def test_a_deadline_is_a_timedelta(state: Client[Any]) -> None:
+    with pytest.raises(TypeError, match="timeout must be a timedelta, not a int"):
+        await state.get("a", timeout=3)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="timeout must be a timedelta"):
+        Client(timeout=3)  # type: ignore[call-overload]
+
+
+async def test_every_write_is_a_request_of_its_own(address: str, state: Client[Any], service: FakeService) -> None:
+    service.clock = lambda: 1_800_000_000.0
+    await state.get("a")  # tells the service's time
+    await state.put("a", 1)
+    await state.namespace("n").put("a", 1)
+    await state.delete("a")
+    requests = [request.request for name, request in service.calls if name != "Get"]
+    assert [request.number for request in requests] == [1, 2, 3]
+    assert [request.attempt for request in requests] == [0, 0, 0]
+    assert len({request.client for request in requests}) == 1
+    assert all(abs(request.first_sent.ToNanoseconds() / 1e9 - 1_800_000_000) < 5 for request in requests)
+    async with Client(address) as other:
+        await other.put("a", 1)
+    assert service.calls[-1][1].request.client not in (0, requests[0].client)
+
+
+async def test_a_failure_tells_the_services_time_too(state: Client[Any], service: FakeService) -> None:
+    service.clock = lambda: 1_900_000_000.0
+    with pytest.raises(Conflict):
+        await state.put("a", 1, if_etag="none")
+    await state.put("a", 1)
+    first, second = (request.request.first_sent.seconds for _, request in service.calls)
+    assert first < 1_900_000_000 <= second
+
+
+async def test_a_closed_client_says_so(address: str) -> None:
+    async with Client(address) as state:
+        await state.put("a", 1)
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        await state.get("a")
+    await state.close()
+
+
+async def test_closing_cuts_reads_and_writes_short(address: str, hanging: asyncio.Event, service: FakeService) -> None:
+    state = Client(address)
+    read = asyncio.create_task(state.get("a"))
+    await hanging.wait()
+    await state.close()
+    with pytest.raises(Cancelled):
+        await read
+
+
+async def test_a_write_cut_short_by_closing_may_have_been_applied(address: str, hanging: asyncio.Event) -> None:
+    state = Client(address)
+    write = asyncio.create_task(state.put("a", 1))
+    await hanging.wait()
+    await state.close()
+    with pytest.raises(OutcomeUnknown):
+        await write
+
+
+async def test_a_cancelled_task_is_cancelled(state: Client[Any], hanging: asyncio.Event) -> None:
+    task = asyncio.create_task(state.get("a"))
+    await hanging.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_making_a_client_needs_no_event_loop() -> None:
+    Client("localhost:7400").namespace("n").store("s")
+
+
+@pytest.mark.parametrize("address", ["http://localhost:7400", "https://localhost:7400"])
+def test_an_address_has_no_scheme(address: str) -> None:
+    with pytest.raises(ValueError, match="without a scheme"):
+        Client(address)
+
+
+async def test_messages_up_to_16_mib_pass(state: Client[Any], service: FakeService) -> None:
+    text = "x" * (15 << 20)
+    await state.put("a", text)
+    assert await state.get("a") == text
+    with pytest.raises(ResourceExhausted) as caught:
+        await state.put("a", text + "x" * (2 << 20))
+    assert caught.value.nothing_sent

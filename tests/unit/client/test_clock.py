@@ -1,0 +1,74 @@
+"""The service's clock as the client tells it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from keepstate._clock import ServiceClock
+
+
+class Clocks:
+    """A monotonic clock, and a service whose clock is ``offset`` ahead of it."""
+
+    def __init__(self, offset: float = 1_700_000_000.0) -> None:
+        self.monotonic = 100.0
+        self.offset = offset
+        self.clock = ServiceClock(wall=lambda: 1.0, monotonic=lambda: self.monotonic)
+
+    def call(self, there: float, back: float) -> None:
+        sent = self.monotonic
+        stamp = datetime.fromtimestamp(sent + there + self.offset, UTC).isoformat(timespec="milliseconds")
+        self.monotonic += there + back
+        self.clock.observe(stamp.replace("+00:00", "Z"), sent=sent, received=self.monotonic)
+
+    @property
+    def error(self) -> float:
+        return abs(self.clock.now() - (self.monotonic + self.offset))
+
+
+def test_before_the_first_answer_the_local_clock_serves() -> None:
+    assert Clocks().clock.now() == 1.0
+
+
+@given(st.floats(-1e8, 1e9), st.lists(st.tuples(st.floats(0, 5), st.floats(0, 5)), min_size=1, max_size=20))
+def test_the_estimate_is_wrong_by_no_more_than_half_a_round_trip(
+    offset: float, calls: list[tuple[float, float]]
+) -> None:
+    clocks = Clocks(offset + 1.7e9)
+    for there, back in calls:
+        clocks.call(there, back)
+        assert clocks.error <= (there + back) / 2 + 0.0021
+
+
+def test_a_slow_answer_does_not_spoil_what_a_quick_one_told() -> None:
+    clocks = Clocks()
+    clocks.call(0.001, 0.001)
+    clocks.call(0.0, 4.0)
+    assert clocks.error < 0.003
+
+
+def test_an_old_sample_makes_room_for_a_new_one() -> None:
+    clocks = Clocks()
+    clocks.call(0.001, 0.001)
+    clocks.monotonic += 3600
+    clocks.offset += 0.5  # the clocks drift apart
+    clocks.call(0.05, 0.05)
+    assert clocks.error < 0.06
+
+
+def test_a_service_clock_that_was_set_is_followed_at_once() -> None:
+    clocks = Clocks()
+    clocks.call(0.001, 0.001)
+    clocks.offset -= 60
+    clocks.call(0.02, 0.02)
+    assert clocks.error < 0.03
+
+
+@pytest.mark.parametrize("stamp", ["", "yesterday", "2026-11-22T10:00:00", "1700000000"])
+def test_what_is_no_time_is_passed_over(stamp: str) -> None:
+    clocks = Clocks()
+    clocks.clock.observe(stamp, sent=0.0, received=1.0)
+    assert clocks.clock.now() == 1.0
