@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 import grpc
 import structlog
@@ -55,8 +55,8 @@ class Edge:
 
     def begin(self, context: _Context) -> Call:
         """Reads what the call carries besides its message."""
-        metadata = dict(context.invocation_metadata())  # type: ignore[arg-type]  # the stubs say None; it never is
-        given = context.time_remaining()
+        metadata = {name: value for name, value in context.invocation_metadata() or ()}
+        given = cast("float | None", context.time_remaining())  # the stubs know only float
         seconds = self._default_seconds if given is None else min(max(given, 0.0), self._longest_seconds)
         correlation_id = metadata.get("x-correlation-id") or secrets.token_hex(8)
         return Call(

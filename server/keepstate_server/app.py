@@ -1,0 +1,182 @@
+"""The service, composed: sidecar, engine, servicers, health."""
+
+import asyncio
+import secrets
+from datetime import timedelta
+from pathlib import Path
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from keepstate.v1 import (
+    state_service_pb2,
+    state_service_pb2_grpc,
+    store_service_pb2,
+    store_service_pb2_grpc,
+)
+from keepstate_server.config import BadConfiguration, Settings
+from keepstate_server.domain.errors import KeepstateError
+from keepstate_server.domain.times import Clock, SystemClock
+from keepstate_server.embedded import EmbeddedError, EmbeddedSidecar
+from keepstate_server.engine.engine import Engine
+from keepstate_server.http_health import HttpHealth
+from keepstate_server.rpc.edge import Edge
+from keepstate_server.rpc.sidecar_health import add_sidecar_health
+from keepstate_server.rpc.state import StateServicer
+from keepstate_server.rpc.stores import StoreServicer
+from keepstate_server.stores.catalog import Catalog
+from keepstate_server.stores.sidecar import Sidecar, SidecarAddress
+
+__all__ = ["Service"]
+
+_log = structlog.get_logger(__name__)
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+
+_SERVICES = (
+    "",
+    state_service_pb2.DESCRIPTOR.services_by_name["StateService"].full_name,
+    store_service_pb2.DESCRIPTOR.services_by_name["StoreService"].full_name,
+)
+
+# How often the sidecar is asked whether it is still there, and how long it may take to answer.
+_WATCH_SECONDS = 2.0
+
+
+class Service:
+    """One instance of the service. Start and stop it on one event loop."""
+
+    def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
+        """Opens nothing before ``start``."""
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._embedded: EmbeddedSidecar | None = None
+        self._sidecar: Sidecar | None = None
+        self._engine: Engine | None = None
+        self._server: grpc.aio.Server | None = None
+        self._http: HttpHealth | None = None
+        self._health = health.aio.HealthServicer()
+        self._watching: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+        self.port = 0
+        """The gRPC port, once started."""
+
+    async def start(self) -> None:
+        """Listens; answers NOT_SERVING until the sidecar does.
+
+        Raises:
+            BadConfiguration: a port is taken, or the embedded store's file cannot be used.
+        """
+        settings = self._settings
+        address = await self._start_embedded() if settings.uses_embedded else settings.sidecar_address
+        self._sidecar = Sidecar(address, max_message_bytes=MAX_MESSAGE_BYTES)
+        catalog = Catalog(self._sidecar, default_store=settings.default_store)
+        self._engine = Engine(catalog, settings=settings.engine, clock=self._clock)
+        self._server = self._make_server(self._engine, catalog)
+        try:
+            self.port = self._server.add_insecure_port(settings.listen)
+        except RuntimeError:
+            raise BadConfiguration(f"KEEPSTATE_LISTEN: cannot listen on {settings.listen}: it may be taken") from None
+        await self._set_serving(False)
+        await self._server.start()
+        if settings.http_listen:
+            self._http = HttpHealth(settings.http_listen, self._ready)
+            await self._http.start()
+        self._watching = asyncio.create_task(self._watch(self._sidecar, catalog))
+
+    async def wait_ready(self) -> None:
+        """Waits until the sidecar answers."""
+        await self._ready.wait()
+
+    async def stop(self) -> None:
+        """Takes no more calls, lets those under way end, and closes everything. Safe after a failed start."""
+        await self._set_serving(False)
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        if self._server is not None:
+            await self._server.stop(self._settings.drain.total_seconds())
+        if self._engine is not None:
+            # A caller that went away does not end what was begun for it.
+            await self._engine.drain()
+        if self._http is not None:
+            await self._http.stop()
+        if self._sidecar is not None:
+            await self._sidecar.close()
+        if self._embedded is not None:
+            await self._embedded.stop(timedelta(seconds=1))
+
+    @property
+    def keeps_in(self) -> str:
+        """Where records are kept, for people."""
+        if self._settings.uses_embedded:
+            return f"the embedded store, in {self._data_file}"
+        return f"the stores of the Dapr sidecar at {self._settings.sidecar_address.grpc}"
+
+    @property
+    def _data_file(self) -> Path:
+        return self._settings.data / "embedded.db"
+
+    async def _start_embedded(self) -> SidecarAddress:
+        token = secrets.token_hex(16)  # other users of the machine can reach the port, but not the records
+        self._embedded = EmbeddedSidecar(
+            path=self._data_file, http_port=None, api_token=token, max_message_bytes=MAX_MESSAGE_BYTES
+        )
+        try:
+            await self._embedded.start()
+        except EmbeddedError as error:
+            raise BadConfiguration(f"KEEPSTATE_DATA: {error}") from None
+        return SidecarAddress(grpc=self._embedded.grpc_address, http=None, api_token=token)
+
+    def _make_server(self, engine: Engine, catalog: Catalog) -> grpc.aio.Server:
+        settings = self._settings
+        server = grpc.aio.server(
+            maximum_concurrent_rpcs=settings.concurrent_calls,
+            options=[
+                ("grpc.so_reuseport", 0),  # a second service on the port shall be noticed
+                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_concurrent_streams", 1000),
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+            ],
+        )
+        edge = Edge(
+            clock=self._clock,
+            default_seconds=settings.default_deadline.total_seconds(),
+            longest_seconds=settings.longest_deadline.total_seconds(),
+        )
+        state = StateServicer(edge, engine, catalog, settings=settings.engine, limits=settings.limits)
+        state_service_pb2_grpc.add_StateServiceServicer_to_server(state, server)
+        store_service_pb2_grpc.add_StoreServiceServicer_to_server(StoreServicer(edge, catalog), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        add_sidecar_health(server)
+        if settings.reflection:
+            names = (*_SERVICES[1:], health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, server)
+        return server
+
+    async def _watch(self, sidecar: Sidecar, catalog: Catalog) -> None:
+        """Says SERVING while the sidecar answers, for as long as the service runs."""
+        await sidecar.connect()
+        while True:
+            try:
+                await catalog.refresh(timeout=_WATCH_SECONDS)
+                serving = True
+            except KeepstateError:
+                serving = False
+            if serving != self._ready.is_set():
+                _log.info("serving" if serving else "not serving: the sidecar does not answer")
+                await self._set_serving(serving)
+            await asyncio.sleep(_WATCH_SECONDS if serving else 0.1)
+
+    async def _set_serving(self, serving: bool) -> None:
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in _SERVICES:
+            await self._health.set(name, status)
+        if serving:
+            self._ready.set()
+        else:
+            self._ready.clear()

@@ -1,0 +1,145 @@
+"""The commands that the service adds to the command line: ``keepstate serve`` and ``keepstate sidecar``.
+
+Exit codes: 0 ended by a signal, 1 a fault, 2 wrong usage, 78 a wrong setting.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import structlog
+import typer
+
+from keepstate_server import logs
+from keepstate_server.app import MAX_MESSAGE_BYTES, Service
+from keepstate_server.config import BadConfiguration, Settings, load
+from keepstate_server.embedded import EmbeddedError, EmbeddedSidecar
+from keepstate_server.lifecycle import run_until_signal
+
+__all__ = ["serve", "sidecar"]
+
+_log = structlog.get_logger(__name__)
+
+_EX_CONFIG = 78
+
+_Config = Annotated[
+    Path | None, typer.Option(help="A YAML file of settings; the names are those of the variables, in lower case.")
+]
+_Data = Annotated[Path | None, typer.Option(help="The folder of the embedded store's file [KEEPSTATE_DATA].")]
+_LogFormat = Annotated[str | None, typer.Option(help="console or json [KEEPSTATE_LOG_FORMAT].")]
+_LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error [KEEPSTATE_LOG_LEVEL].")]
+
+
+def serve(
+    config: _Config = None,
+    listen: Annotated[str | None, typer.Option(help="host:port for callers [KEEPSTATE_LISTEN].")] = None,
+    http_listen: Annotated[
+        str | None, typer.Option(help='host:port for health over HTTP, or "none" [KEEPSTATE_HTTP_LISTEN].')
+    ] = None,
+    sidecar: Annotated[str | None, typer.Option(help="auto, dapr or embedded [KEEPSTATE_SIDECAR].")] = None,
+    data: _Data = None,
+    default_store: Annotated[
+        str | None, typer.Option(help="The store of records that name none [KEEPSTATE_DEFAULT_STORE].")
+    ] = None,
+    insecure: Annotated[
+        bool | None, typer.Option("--insecure", help="Allow to listen off loopback unprotected [KEEPSTATE_INSECURE].")
+    ] = None,
+    log_format: _LogFormat = None,
+    log_level: _LogLevel = None,
+) -> None:
+    """Run the service: on the embedded store, or beside a Dapr sidecar where DAPR_GRPC_PORT is set.
+
+    Every setting is also an environment variable; docs/operate.md lists them all.
+    Exit codes: 0 ended by a signal, 1 a fault, 2 wrong usage, 78 a wrong setting.
+    """
+    settings = _settings(
+        config,
+        listen=listen,
+        http_listen=http_listen,
+        sidecar=sidecar,
+        data=data,
+        default_store=default_store,
+        insecure=insecure,
+        log_format=log_format,
+        log_level=log_level,
+    )
+    service = Service(settings)
+
+    async def start() -> None:
+        await service.start()
+        _announce(service, settings)
+        await service.wait_ready()
+
+    _run(lambda: run_until_signal(start, service.stop))
+
+
+def sidecar(
+    config: _Config = None,
+    data: _Data = None,
+    grpc_port: Annotated[int, typer.Option(help="Port of Dapr's API.", envvar="DAPR_GRPC_PORT")] = 50001,
+    http_port: Annotated[int, typer.Option(help="Port of Dapr's health address.", envvar="DAPR_HTTP_PORT")] = 3500,
+    store: Annotated[str, typer.Option(help="Name of the one state component.")] = "embedded",
+    log_format: _LogFormat = None,
+    log_level: _LogLevel = None,
+) -> None:
+    """Run the embedded store alone, as a Dapr sidecar that knows nothing but state, on loopback.
+
+    Any Dapr SDK can call its state API. DAPR_API_TOKEN, where set, must come with every call.
+    Exit codes: 0 ended by a signal, 1 a fault, 2 wrong usage, 78 a wrong setting.
+    """
+    settings = _settings(config, data=data, log_format=log_format, log_level=log_level)
+    embedded = EmbeddedSidecar(
+        path=settings.data / "embedded.db",
+        store_name=store,
+        grpc_port=grpc_port,
+        http_port=http_port,
+        api_token=settings.dapr_api_token,
+        max_message_bytes=MAX_MESSAGE_BYTES,
+    )
+
+    async def start() -> None:
+        await embedded.start()
+        _say(f"keepstate sidecar: Dapr's state API at {embedded.grpc_address}, health at {embedded.http_address}")
+        _say(f'  one store, "{store}", kept in {settings.data / "embedded.db"}')
+
+    _run(lambda: run_until_signal(start, embedded.stop))
+
+
+def _settings(config: Path | None, **overrides: object) -> Settings:
+    if config is not None:
+        os.environ["KEEPSTATE_CONFIG"] = str(config)
+    try:
+        settings = load(overrides)
+    except BadConfiguration as error:
+        _bad_configuration(error)
+    logs.configure(level=settings.log_level, as_json=settings.log_format == "json")
+    return settings
+
+
+def _run(run: Callable[[], None]) -> None:
+    try:
+        run()
+    except (BadConfiguration, EmbeddedError) as error:
+        _bad_configuration(error)
+
+
+def _bad_configuration(error: Exception) -> NoReturn:
+    _say(f"keepstate: {error}")
+    raise typer.Exit(_EX_CONFIG)
+
+
+def _announce(service: Service, settings: Settings) -> None:
+    address = f"{settings.listen.rpartition(':')[0]}:{service.port}"
+    shown = address.replace("127.0.0.1", "localhost")
+    _say(f"keepstate: listening on {address}, keeping records in {service.keeps_in}")
+    if not sys.stderr.isatty() and settings.log_format == "json":
+        return
+    _say("  try it:")
+    _say("    .venv/bin/keepstate put greeting hello && .venv/bin/keepstate get greeting -o value")
+    _say(f"    grpcurl -plaintext {shown} list")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

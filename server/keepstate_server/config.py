@@ -1,0 +1,252 @@
+"""The service's settings: command line, environment, a YAML file, in this order of precedence.
+
+Own settings are ``KEEPSTATE_*``; Dapr's variables keep their usual meaning.
+"""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic_settings.exceptions import SettingsError
+
+from keepstate_server.domain.names import key_fault
+from keepstate_server.engine.settings import EngineSettings
+from keepstate_server.rpc.requests import Limits
+from keepstate_server.stores.sidecar import SidecarAddress
+
+__all__ = ["BadConfiguration", "Settings", "SidecarKind", "load"]
+
+_PREFIX = "KEEPSTATE_"
+_MEBIBYTE = 1024 * 1024
+
+
+class BadConfiguration(Exception):
+    """A setting is wrong; the message names it."""
+
+
+class SidecarKind(StrEnum):
+    """Where records are kept."""
+
+    AUTO = "auto"
+    DAPR = "dapr"
+    EMBEDDED = "embedded"
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+def _address(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError('must be host:port, e.g. "127.0.0.1:7400"')
+    return text
+
+
+def _positive(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("must be more than 0 s")
+    return value
+
+
+Address = Annotated[str, AfterValidator(_address)]
+Duration = Annotated[timedelta, AfterValidator(_positive)]
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Settings(BaseSettings):
+    """Every setting, with its default. Durations are seconds ("30") or ISO 8601 ("PT30S")."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
+
+    listen: Address = "127.0.0.1:7400"
+    """Where callers reach the service (gRPC). Not called "port": Kubernetes sets KEEPSTATE_PORT for its own ends."""
+    http_listen: Address | None = "127.0.0.1:7401"
+    """Where probes that cannot speak gRPC ask for health; "none" for nowhere."""
+    insecure: bool = False
+    """Allow listening off loopback without TLS and without knowing the callers."""
+    reflection: bool = True
+    """Tell callers such as grpcurl the API's shape."""
+
+    sidecar: SidecarKind = SidecarKind.AUTO
+    """dapr: a Dapr sidecar. embedded: the store inside the service. auto: a sidecar if one is configured, else, on
+    loopback only, the embedded store."""
+    data: Path = Field(default_factory=lambda: _data_home() / "keepstate")
+    """The folder of the embedded store's file."""
+    default_store: str | None = None
+    """Where records are kept that name no store; unset: the sidecar's only state component, if it has only one."""
+
+    longest_delay: Duration = timedelta(seconds=30)
+    """A request to a store takes effect within this time or never. The same for all instances on a store."""
+    clock_difference: Duration = timedelta(seconds=5)
+    """The clocks of two instances differ by at most this much. The same for all instances on a store."""
+    dead_life: Duration = timedelta(minutes=15)
+    """How long a dead record stays in the store. The same for all instances on a store."""
+
+    value_limit: int = Field(default=_MEBIBYTE, ge=1, le=8 * _MEBIBYTE)
+    """The largest value, in bytes."""
+    hints: int = Field(default=10_000, ge=0, le=10_000_000)
+    """How many records' headers are remembered so that writes need no read."""
+    concurrent_calls: int = Field(default=10_000, ge=1)
+    """How many calls may be under way; more are answered RESOURCE_EXHAUSTED."""
+    default_deadline: Duration = timedelta(seconds=10)
+    """How long a call may take that has no deadline."""
+    longest_deadline: Duration = timedelta(seconds=60)
+    """How long any call may take."""
+    drain: Duration = timedelta(seconds=10)
+    """How long calls under way may take to end when the service is told to stop."""
+
+    log_format: LogFormat = LogFormat.CONSOLE
+    log_level: str = "info"
+
+    dapr_grpc_endpoint: str | None = Field(default=None, validation_alias="dapr_grpc_endpoint")
+    dapr_http_endpoint: str | None = Field(default=None, validation_alias="dapr_http_endpoint")
+    dapr_grpc_port: int | None = Field(default=None, ge=1, le=65535, validation_alias="dapr_grpc_port")
+    dapr_http_port: int | None = Field(default=None, ge=1, le=65535, validation_alias="dapr_http_port")
+    dapr_runtime_host: str = Field(default="127.0.0.1", validation_alias="dapr_runtime_host")
+    dapr_api_token: str | None = Field(default=None, validation_alias="dapr_api_token", repr=False)
+    app_port: int | None = Field(default=None, ge=1, le=65535, validation_alias="app_port")
+    """Where Dapr expects the application: listened on, at loopback, unless ``listen`` is set."""
+
+    @field_validator("http_listen", mode="before")
+    @classmethod
+    def _none(cls, value: object) -> object:
+        return None if value == "none" else value
+
+    @field_validator("log_level")
+    @classmethod
+    def _level(cls, value: str) -> str:
+        if value.lower() not in {"debug", "info", "warning", "error"}:
+            raise ValueError("must be debug, info, warning or error")
+        return value.lower()
+
+    @field_validator("default_store")
+    @classmethod
+    def _store_name(cls, value: str | None) -> str | None:
+        if value is not None and (fault := key_fault(value)):
+            raise ValueError(fault)
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _listen_on_app_port(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if values.get("app_port") and "listen" not in values:
+            values["listen"] = f"127.0.0.1:{values['app_port']}"
+        return values
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.dead_life < 20 * self.longest_delay:
+            raise ValueError("KEEPSTATE_DEAD_LIFE must be at least 20 times KEEPSTATE_LONGEST_DELAY")
+        if not self.insecure:
+            for name, address in (("KEEPSTATE_LISTEN", self.listen), ("KEEPSTATE_HTTP_LISTEN", self.http_listen)):
+                if address and not _is_loopback(address):
+                    raise ValueError(
+                        f"{name}: {address} is not loopback, and this version has no TLS and knows no callers;"
+                        " KEEPSTATE_INSECURE=true allows it by name"
+                    )
+        if self.sidecar is SidecarKind.AUTO and not self._dapr_configured and not _is_loopback(self.listen):
+            raise ValueError(
+                "KEEPSTATE_SIDECAR: no sidecar is configured (DAPR_GRPC_PORT or DAPR_GRPC_ENDPOINT), and the embedded"
+                " store is used off loopback only when asked for by name: KEEPSTATE_SIDECAR=embedded"
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Takes the command line's, then the environment's, then the file's."""
+        del dotenv_settings, file_secret_settings
+        file = os.environ.get(f"{_PREFIX}CONFIG")
+        yaml = (YamlConfigSettingsSource(settings_cls, yaml_file=file),) if file else ()
+        return (init_settings, env_settings, *yaml)
+
+    @property
+    def _dapr_configured(self) -> bool:
+        return self.dapr_grpc_endpoint is not None or self.dapr_grpc_port is not None
+
+    @property
+    def uses_embedded(self) -> bool:
+        """Whether records are kept in the embedded store."""
+        return self.sidecar is SidecarKind.EMBEDDED or (
+            self.sidecar is SidecarKind.AUTO and not self._dapr_configured
+        )
+
+    @property
+    def sidecar_address(self) -> SidecarAddress:
+        """Where the Dapr sidecar is."""
+        http = self.dapr_http_endpoint
+        if http is None and (self.dapr_http_port is not None or self.dapr_grpc_endpoint is None):
+            http = f"http://{self.dapr_runtime_host}:{self.dapr_http_port or 3500}"
+        grpc = self.dapr_grpc_endpoint or f"{self.dapr_runtime_host}:{self.dapr_grpc_port or 50001}"
+        return SidecarAddress(grpc=grpc, http=http, api_token=self.dapr_api_token)
+
+    @property
+    def engine(self) -> EngineSettings:
+        """The rules that records are kept by."""
+        return EngineSettings(
+            longest_delay=self.longest_delay,
+            clock_difference=self.clock_difference,
+            dead_life=self.dead_life,
+            hints=self.hints,
+        )
+
+    @property
+    def limits(self) -> Limits:
+        """What one call may carry."""
+        return Limits(value_bytes=self.value_limit)
+
+
+def _data_home() -> Path:
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+
+
+def load(overrides: Mapping[str, object]) -> Settings:
+    """Returns the settings; ``overrides`` are the command line's, where given.
+
+    Raises:
+        BadConfiguration: one of them is wrong.
+    """
+    file = os.environ.get(f"{_PREFIX}CONFIG")
+    if file and not Path(file).is_file():
+        raise BadConfiguration(f"KEEPSTATE_CONFIG: there is no file {file}")
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        faults = [_fault(tuple(str(part) for part in each["loc"]), each["msg"]) for each in error.errors()]
+        raise BadConfiguration("; ".join(faults)) from None
+    except (SettingsError, ValueError, OSError) as error:
+        raise BadConfiguration(f"KEEPSTATE_CONFIG: {error}") from None
+
+
+def _fault(where: tuple[str, ...], message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    if not where:
+        return message
+    name = where[0].upper()
+    known = where[0] in Settings.model_fields
+    if known and Settings.model_fields[where[0]].validation_alias is None:
+        name = _PREFIX + name
+    return f"{name}: {message if known else 'there is no such setting'}"
