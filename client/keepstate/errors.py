@@ -66,17 +66,23 @@ class KeepstateError(Exception):
 
 
 @dataclass(eq=False)
-class NotFound(KeepstateError):
-    """There is no such record, and the call needed one (``if_exists``, a touch)."""
-
+class _AboutRecord(KeepstateError):
     _: KW_ONLY
 
     name: RecordName | None = None
-    """The record. None: the one that the call named."""
+    """The record. None: the service did not name it."""
+
+    def __str__(self) -> str:
+        return f"{self.message}: {self.name.key!r}" if self.name else self.message
 
 
 @dataclass(eq=False)
-class AlreadyExists(KeepstateError):
+class NotFound(_AboutRecord):
+    """There is no such record, and the call needed one (``if_exists``, a touch)."""
+
+
+@dataclass(eq=False)
+class AlreadyExists(_AboutRecord):
     """The write demanded absence, and there is a record."""
 
     _: KW_ONLY
@@ -84,21 +90,15 @@ class AlreadyExists(KeepstateError):
     etag: str | None = None
     """The record's etag. None: not known."""
 
-    name: RecordName | None = None
-    """The record. None: the one that the call named."""
-
 
 @dataclass(eq=False)
-class Conflict(KeepstateError):
+class Conflict(_AboutRecord):
     """Somebody else wrote or deleted the record, or a record of the transaction. Nothing was changed."""
 
     _: KW_ONLY
 
     etag: str | None = None
     """The record's etag now. None: there is no record."""
-
-    name: RecordName | None = None
-    """The record. None: the one that the call named."""
 
 
 @dataclass(eq=False)

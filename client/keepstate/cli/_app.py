@@ -76,7 +76,7 @@ def get(
     target = Target(address=address, store=store, namespace=namespace, timeout=timeout)
     record = call(target, lambda state: state.get_record(key, codec=Bytes(), consistency=consistency))
     if record is None:
-        fail(f"not found: {key}", EXIT_NOT_FOUND)
+        fail(f"not found: there is no such record: {key!r}", EXIT_NOT_FOUND)
     show.record(record, output)
 
 

@@ -15,10 +15,12 @@ from typing import Any, NoReturn, TypeVar
 import grpc
 import typer
 
-from keepstate import Bytes, Client, KeepstateError, OutcomeUnknown, State, Unavailable
+from keepstate import AlreadyExists, Bytes, Client, Conflict, KeepstateError, OutcomeUnknown, State, Unavailable
 from keepstate._connection import DEFAULT_TIMEOUT
 
 T = TypeVar("T")
+
+_run = asyncio.run  # so that tests can use their own loop
 
 EXIT_NOT_FOUND = 1
 EXIT_UNAVAILABLE = 69
@@ -52,11 +54,11 @@ class Target:
 def call(target: Target, work: Callable[[State[Any]], Awaitable[T]]) -> T:
     """Do ``work`` with a client, or end the process with the reason on standard error."""
     try:
-        return asyncio.run(_call(target, work))
+        return _run(_call(target, work))
     except KeepstateError as error:
         fail(_reason(error, target.address), exit_code(error))
     except ValueError as error:  # arguments that exclude each other, or an address that is none
-        raise typer.BadParameter(str(error)) from None
+        raise typer.BadParameter(_as_flags(str(error))) from None
 
 
 async def _call(target: Target, work: Callable[[State[Any]], Awaitable[T]]) -> T:
@@ -99,4 +101,14 @@ def _reason(error: KeepstateError, address: str) -> str:
     kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
     if isinstance(error, Unavailable) and not error.reason:
         return f"{kind}: no service answers at {address}: {error}"
-    return f"{kind}: {error}"
+    if isinstance(error, AlreadyExists | Conflict) and error.etag:
+        return f"{kind}: {error} (its etag is {error.etag})"
+    return kind if str(error).lower() == kind else f"{kind}: {error}"
+
+
+def _as_flags(words: str) -> str:
+    return re.sub(r"\b(if_(absent|exists|etag)|ttl|expire_at|keep_expiry|never)\b", _flag, words)
+
+
+def _flag(argument: re.Match[str]) -> str:
+    return "--" + argument[0].replace("_", "-")

@@ -163,6 +163,11 @@ def test_the_details_are_carried() -> None:
     assert unsupported.capability == "rollback"
 
 
+def test_a_record_that_is_named_is_named_in_the_words() -> None:
+    status = refusal(CODE.NOT_FOUND, "RECORD_NOT_FOUND", message="there is no such record", metadata={"key": "user:7"})
+    assert str(error_of_status(status, writes=True)) == "there is no such record: 'user:7'"
+
+
 def test_no_etag_where_the_record_is_gone() -> None:
     gone = error_of_status(refusal(CODE.ABORTED, "ETAG_MISMATCH", metadata={"etag": ""}), writes=True)
     assert isinstance(gone, Conflict)
@@ -191,7 +196,9 @@ def test_details_that_are_garbage_are_passed_over() -> None:
 
 def test_all_errors_have_one_root_and_can_be_pickled_and_copied() -> None:
     kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, KeepstateError)]
-    assert {kind.__name__ for kind in kinds} <= {*errors.__all__} & {*keepstate.__all__}
+    public = {kind.__name__ for kind in kinds if not kind.__name__.startswith("_")}
+    assert {*public, "FieldViolation"} == {*errors.__all__}
+    assert {*errors.__all__} <= {*keepstate.__all__}
     for kind in kinds:
         error = kind("why", code=CODE.ABORTED, reason="R", correlation_id="c")
         assert isinstance(error, KeepstateError)
