@@ -11,9 +11,9 @@ from typing import Any, Generic, TypeVar
 from keepstate import _messages as messages
 from keepstate._batches import in_batches
 from keepstate._connection import Connection
-from keepstate.errors import Internal, KeepstateError, OutcomeUnknown
+from keepstate.errors import Internal, KeepstateError, OutcomeUnknown, PartialFailure
 from keepstate.operations import Check, Delete, Get, Operation, Put
-from keepstate.records import Committed, Consistency
+from keepstate.records import Committed, Consistency, Record
 from keepstate.v1 import state_service_pb2 as pb
 
 V = TypeVar("V")
@@ -63,8 +63,11 @@ class ManyRecords(Generic[V]):
             PartialFailure: some could not be read or decoded; carries the others.
         """
         operations = {key: Get(key, consistency=consistency) for key in keys}
-        found = await self._many(operations, timeout)
-        return {key: record.value for key, record in found.items() if record is not None}
+        try:
+            return _values(await self._many(operations, timeout))
+        except PartialFailure as failure:
+            failure.results = _values(failure.results)
+            raise
 
     async def put_many(
         self,
@@ -156,3 +159,7 @@ class ManyRecords(Generic[V]):
             raise kind(f"the service gave {len(response.results)} results for {len(operations)} operations")
         pairs = zip(operations, response.results, strict=True)
         return [messages.result_of(operation, result, self._scope.codec) for operation, result in pairs]
+
+
+def _values(found: Mapping[str, Record[Any] | None]) -> dict[str, Any]:
+    return {key: record.value for key, record in found.items() if record is not None}
