@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check format protos lock containers grpcurl setup clean
+.PHONY: help run test check lint types layers stubs format protos lock containers grpcurl setup clean
 
 bin := .venv/bin
 compile = $(bin)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -22,11 +22,16 @@ test: setup  ## Run all tests; ARGS="-k name" for some of them
 		printf '!!! the tests that need them are skipped\n\n'; }
 	@$(bin)/pytest $(ARGS)
 
-check: setup  ## Check lint, format, types, layers, stubs and protos
+check: lint types layers stubs  ## Check lint, format, types, layers, stubs and protos
+
+lint: setup
 	$(bin)/ruff check
 	$(bin)/ruff format --check
+types: setup
 	$(bin)/mypy
+layers: setup
 	$(bin)/lint-imports
+stubs: setup
 	scripts/protos.sh --check
 
 format: setup  ## Format the code, and repair what lint can
