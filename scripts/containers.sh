@@ -80,6 +80,7 @@ provide_engine() {
     return
   fi
   [ -z "${DOCKER_HOST:-}" ] || die "the Docker engine that DOCKER_HOST names does not answer"
+  may_be_root || die "no Docker engine answers $(id -un), and to install or start one needs root or sudo"
   if ! command -v dockerd > /dev/null || ! command -v iptables > /dev/null; then
     apt_install docker.io iptables ca-certificates
   fi
@@ -176,7 +177,7 @@ make_missing() {
   local building=
   [ "${#missing[@]}" != 0 ] || return 0
   say "no image registry answers: making ${!missing[*]} from packages"
-  as_root true || die "needs root or sudo to make images"
+  may_be_root || die "making images from packages needs root or sudo"
   work=$(mktemp -d /var/tmp/keepstate.XXXXXX)  # /tmp is often mounted so that no system can be made in it
   if [ -n "${missing[daprd]:-}" ]; then
     # timeout leads a process group of its own, so that stopping it stops the compiler too.

@@ -28,17 +28,13 @@ step() {
   say "$what: $((SECONDS - began)) s"
 }
 
-as_root() {
-  if [ "$(id -u)" = 0 ]; then "$@"
-  elif command -v sudo > /dev/null; then sudo "$@"
-  else die "needs root or sudo: $*"
-  fi
-}
+may_be_root() { [ "$(id -u)" = 0 ] || command -v sudo > /dev/null; }
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
 # Installs packages of Debian or Ubuntu.
 apt_install() {
   command -v apt-get > /dev/null || die "not Debian or Ubuntu, so install these by hand: $*"
-  as_root true || die "needs root or sudo to install: $*"
+  may_be_root || die "installing needs root or sudo: $*"
   step "package lists" as_root timeout 300 apt-get update -q
   step "packages $*" as_root env DEBIAN_FRONTEND=noninteractive \
     timeout 900 apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=120 "$@"
