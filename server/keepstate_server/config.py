@@ -200,6 +200,8 @@ class Settings(BaseSettings):
         http = self.dapr_http_endpoint
         if http is None and (self.dapr_http_port is not None or self.dapr_grpc_endpoint is None):
             http = f"http://{self.dapr_runtime_host}:{self.dapr_http_port or 3500}"
+        if http is not None and "://" not in http:
+            http = f"http://{http}"
         grpc = self.dapr_grpc_endpoint or f"{self.dapr_runtime_host}:{self.dapr_grpc_port or 50001}"
         return SidecarAddress(grpc=grpc, http=http, api_token=self.dapr_api_token)
 

@@ -1,0 +1,196 @@
+"""One set of cases for every store, each on a real service over a real sidecar.
+
+Each case names the promise it shows, `@pytest.mark.promise(4)`. What a store does not keep yet is in EXCUSED, and the
+suite checks that the service refuses it there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from keepstate_server.app import Service
+from keepstate_server.config import Settings, SidecarKind
+from keepstate_server.domain.times import Instant, SystemClock, in_milliseconds
+from keepstate_server.embedded import EmbeddedSidecar
+from keepstate_server.stores.sidecar import Sidecar, SidecarAddress
+from tests.contract.api import Api
+
+STORES = ("embedded", "redis", "postgresql", "sqlite", "memory")
+
+EXCUSED = {
+    (9, "redis"): "Redis does not undo a transaction when one of its writes is refused; staged commit is not built yet",
+}
+"""Promises that a store does not keep in this version, and why. Shown refused by test_refusals.py."""
+
+
+class MovableClock:
+    """The machine's clock, moved forward when a test wants time to pass."""
+
+    def __init__(self) -> None:
+        self._system = SystemClock()
+        self._moved = 0
+
+    def now(self) -> Instant:
+        return Instant(self._system.now() + self._moved)
+
+    def pass_(self, duration: timedelta) -> None:
+        self._moved += in_milliseconds(duration)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """A running service, its clock, and the sidecar behind it for looking and for writing as another program would."""
+
+    target: str
+    channel: grpc.aio.Channel
+    clock: MovableClock
+    sidecar: Sidecar
+    address: SidecarAddress
+
+
+@asynccontextmanager
+async def running_service(address: SidecarAddress, **settings: Any) -> AsyncIterator[Backend]:
+    """Runs a service, with a clock of its own, beside the sidecar at `address`."""
+    clock = MovableClock()
+    service = Service(
+        Settings(
+            listen="127.0.0.1:0",
+            http_listen=None,
+            sidecar=SidecarKind.DAPR,
+            dapr_grpc_endpoint=address.grpc,
+            dapr_http_endpoint=address.http,
+            dapr_api_token=address.api_token,
+            **settings,
+        ),
+        clock=clock,
+    )
+    sidecar = Sidecar(address, max_message_bytes=16 * 1024 * 1024)
+    await sidecar.connect()
+    await service.start()
+    async with asyncio.timeout(30):
+        await service.wait_ready()
+    options = [("grpc.max_receive_message_length", 16 << 20), ("grpc.max_send_message_length", 16 << 20)]
+    target = f"127.0.0.1:{service.port}"
+    async with grpc.aio.insecure_channel(target, options=options) as channel:
+        yield Backend(target=target, channel=channel, clock=clock, sidecar=sidecar, address=address)
+    await service.stop()
+    await sidecar.close()
+
+
+@pytest.fixture(scope="session")
+async def embedded_address(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SidecarAddress]:
+    path: Path = tmp_path_factory.mktemp("embedded") / "embedded.db"
+    embedded = EmbeddedSidecar(path=path, api_token="a token")
+    await embedded.start()
+    yield SidecarAddress(grpc=embedded.grpc_address, http=f"http://{embedded.http_address}", api_token="a token")
+    await embedded.stop()
+
+
+@pytest.fixture(scope="session")
+async def embedded_backend(embedded_address: SidecarAddress) -> AsyncIterator[Backend]:
+    async with running_service(embedded_address) as backend:
+        yield backend
+
+
+@pytest.fixture(scope="session")
+async def dapr_address(containers: Any) -> SidecarAddress:
+    return SidecarAddress(grpc=containers.daprd.grpc_target, http=containers.daprd.http_endpoint)
+
+
+@pytest.fixture(scope="session")
+async def dapr_backend(dapr_address: SidecarAddress) -> AsyncIterator[Backend]:
+    async with running_service(dapr_address) as backend:
+        yield backend
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest) -> str:
+    """The store that the case runs on."""
+    name = str(request.param)
+    marker = request.node.get_closest_marker("promise")
+    numbers = marker.args if marker else ()
+    for number in numbers:
+        if (number, name) in EXCUSED:
+            pytest.skip(f"promise {number} is refused on {name}: {EXCUSED[number, name]}")
+    return name
+
+
+@pytest.fixture
+def backend(store: str, request: pytest.FixtureRequest) -> Backend:
+    found = request.getfixturevalue("embedded_backend" if store == "embedded" else "dapr_backend")
+    assert isinstance(found, Backend)
+    return found
+
+
+@pytest.fixture
+def api(backend: Backend, store: str, request: pytest.FixtureRequest) -> Api:
+    """The API on the case's store, with keys of its own."""
+    return Api(backend.channel, store, re.sub(r"\W+", "-", request.node.name))
+
+
+@pytest.fixture
+def clock(backend: Backend) -> MovableClock:
+    return backend.clock
+
+
+@pytest.fixture
+def another(backend: Backend, store: str) -> Callable[[], Any]:
+    """Starts one more instance of the service beside the same sidecar: `async with another() as its_backend`."""
+    del store
+    return lambda: running_service(backend.address)
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]], *, seconds: float = 20) -> None:
+    """Waits until `holds()`, asking again and again, for what a store does in its own time."""
+    async with asyncio.timeout(seconds):
+        while not await holds():  # noqa: ASYNC110 - nothing tells when a store removes a row
+            await asyncio.sleep(0.1)
+
+
+# The report: a line a promise, a column a store.
+
+_RESULTS: dict[tuple[int, str], list[str]] = {}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report: Any = yield
+    marker = item.get_closest_marker("promise")
+    callspec = getattr(item, "callspec", None)
+    name = callspec.params.get("store") if callspec else None
+    if marker and name and (report.when == "call" or report.outcome != "passed"):
+        for number in marker.args:
+            _RESULTS.setdefault((number, name), []).append(report.outcome)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if not _RESULTS:
+        return
+    terminalreporter.section("contract: cases passed, by promise and store")
+    terminalreporter.write_line(f"{'promise':>8}  " + "  ".join(f"{name:>11}" for name in STORES))
+    for number in sorted({number for number, _ in _RESULTS}):
+        cells = [_cell(number, name) for name in STORES]
+        terminalreporter.write_line(f"{number:>8}  " + "  ".join(f"{cell:>11}" for cell in cells))
+    for (number, name), reason in EXCUSED.items():
+        terminalreporter.write_line(f"refused: promise {number} on {name}: {reason}")
+
+
+def _cell(number: int, name: str) -> str:
+    outcomes = _RESULTS.get((number, name), [])
+    if (number, name) in EXCUSED:
+        return "refused"
+    if "failed" in outcomes:
+        return f"{outcomes.count('failed')} FAILED"
+    passed = outcomes.count("passed")
+    return f"{passed}" if passed == len(outcomes) and passed else f"{passed} of {len(outcomes)}"
