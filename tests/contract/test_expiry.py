@@ -1,0 +1,166 @@
+"""Promise 7: time to live."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from keepstate_server.domain.names import stored_key
+from keepstate_server.domain.records import Consistency
+from tests.contract.api import ABSENT, Api, Refused, if_etag
+from tests.contract.conftest import Backend, MovableClock, eventually, running_service
+
+SECOND = timedelta(seconds=1)
+HOUR = timedelta(hours=1)
+
+pytestmark = pytest.mark.promise(7)
+
+
+def near(stamp: Timestamp, clock: MovableClock, ttl: timedelta) -> bool:
+    return abs(stamp.ToMilliseconds() - clock.now() - ttl / timedelta(milliseconds=1)) < 20_000
+
+
+async def test_a_record_expires_when_it_should_and_not_before(api: Api, clock: MovableClock) -> None:
+    key = api.key()
+    await api.put(key, ttl=HOUR)
+    record = await api.get(key)
+    assert near(record.expire_time, clock, HOUR)
+    clock.pass_(HOUR - timedelta(minutes=1))
+    assert await api.value(key) == b"value"
+    clock.pass_(timedelta(minutes=1))
+    assert await api.value(key) is None
+
+
+async def test_expiry_may_be_given_as_a_time(api: Api, clock: MovableClock) -> None:
+    key = api.key()
+    when = Timestamp()
+    when.FromMilliseconds(clock.now() + 3_600_000)
+    await api.put(key, expire_time=when)
+    assert (await api.get(key)).expire_time.ToMilliseconds() == when.ToMilliseconds()
+
+
+async def test_a_write_without_expiry_clears_it(api: Api, clock: MovableClock) -> None:
+    key = api.key()
+    await api.put(key, b"1", ttl=SECOND)
+    await api.put(key, b"2")
+    assert not (await api.get(key)).HasField("expire_time")
+    clock.pass_(2 * SECOND)
+    assert await api.value(key) == b"2"
+
+
+async def test_a_write_may_keep_the_expiry(api: Api, clock: MovableClock) -> None:
+    key, other = api.key(), api.key()
+    await api.put(key, b"1", ttl=HOUR)
+    before = (await api.get(key)).expire_time
+    await api.put(key, b"2", keep_expiry=True)
+    assert (await api.get(key)).expire_time == before
+    await api.put(other, keep_expiry=True)
+    assert not (await api.get(other)).HasField("expire_time")
+    clock.pass_(HOUR)
+    assert await api.value(key) is None
+    await api.put(key, b"3", keep_expiry=True)
+    assert not (await api.get(key)).HasField("expire_time"), "a new life has no expiry to keep"
+
+
+async def test_touch_moves_the_expiry_and_not_the_etag(api: Api, clock: MovableClock) -> None:
+    key = api.key()
+    etag = await api.put(key, b"kept", ttl=SECOND)
+    touched = await api.touch(key, ttl=HOUR)
+    assert touched.etag == etag
+    assert near(touched.expire_time, clock, HOUR)
+    clock.pass_(2 * SECOND)
+    record = await api.get(key)
+    assert (record.value, record.etag, record.content_type) == (b"kept", etag, "text/plain")
+    assert not (await api.touch(key)).HasField("expire_time")
+    clock.pass_(2 * HOUR)
+    assert await api.value(key) == b"kept"
+    await api.put(key, when=if_etag(etag))
+
+
+async def test_touch_of_what_is_not_there_is_not_found(api: Api, clock: MovableClock) -> None:
+    key = api.key()
+    for _ in range(2):
+        with pytest.raises(Refused) as refused:
+            await api.touch(key, ttl=HOUR)
+        assert refused.value.what == ("NOT_FOUND", "RECORD_NOT_FOUND")
+        await api.put(key, ttl=SECOND)
+        clock.pass_(2 * SECOND)
+    assert await api.value(key) is None
+
+
+async def test_touch_may_demand_an_etag(api: Api) -> None:
+    key = api.key()
+    old = await api.put(key, b"1")
+    new = await api.put(key, b"2")
+    with pytest.raises(Refused) as refused:
+        await api.touch(key, ttl=SECOND, when=if_etag(old))
+    assert refused.value.what == ("ABORTED", "ETAG_MISMATCH")
+    assert refused.value.metadata["etag"] == new
+    assert not (await api.get(key)).HasField("expire_time")
+
+
+async def test_a_read_may_slide_the_expiry(api: Api, clock: MovableClock) -> None:
+    key = api.key()
+    etag = await api.put(key, ttl=HOUR)
+    for _ in range(3):
+        clock.pass_(HOUR - timedelta(minutes=1))
+        record = await api.get(key, slide=HOUR)
+        assert record.etag == etag
+        assert near(record.expire_time, clock, HOUR)
+    clock.pass_(HOUR)
+    assert await api.value(key, slide=HOUR) is None
+
+
+async def test_refused_writes_with_a_ttl_never_remove_a_record_without_one(api: Api, clock: MovableClock) -> None:
+    key = api.key()
+    old = await api.put(key, b"0")
+    await api.put(key, b"immortal")
+
+    async def refused_write() -> None:
+        for when in (if_etag(old), ABSENT):
+            with pytest.raises(Refused) as refused:
+                await api.put(key, b"mortal", when=when, ttl=timedelta(milliseconds=500))
+            assert refused.value.code.name in ("ABORTED", "ALREADY_EXISTS")
+
+    await asyncio.gather(*(refused_write() for _ in range(10)))
+    # Longer than the ttl that the store may have been left with, in the store's own time.
+    began = asyncio.get_running_loop().time()
+
+    async def two_seconds_have_passed() -> bool:
+        assert await api.value(key) == b"immortal"
+        return asyncio.get_running_loop().time() - began > 2
+
+    await eventually(two_seconds_have_passed)
+    clock.pass_(2 * SECOND)
+    assert await api.value(key) == b"immortal"
+
+
+async def test_the_store_removes_dead_records_when_their_dead_life_is_over(
+    api: Api, backend: Backend, store: str
+) -> None:
+    """On Redis they stay in this version; there the case shows that nothing at all carries an expiry."""
+    settings = {"longest_delay": timedelta(milliseconds=25), "dead_life": timedelta(milliseconds=500)}
+    async with running_service(backend.address, **settings) as hasty:
+        brief = Api(hasty.channel, store, api.prefix)
+        expired, deleted, alive = api.key(), api.key(), api.key()
+        await brief.put(expired, ttl=timedelta(milliseconds=100))
+        await brief.put(deleted)
+        await brief.delete(deleted)
+        await brief.put(alive, ttl=timedelta(minutes=1))
+
+        async def stands(key: str) -> bool:
+            found = await hasty.sidecar.get(store, stored_key("", key), consistency=Consistency.STRONG, timeout=5)
+            return found is not None
+
+        async def both_are_gone() -> bool:
+            return not await stands(expired) and not await stands(deleted)
+
+        assert await stands(deleted), "dead at first, as a tombstone"
+        if store == "redis":
+            assert await stands(expired)
+            return
+        await eventually(both_are_gone)
+        assert await brief.value(alive) == b"value"

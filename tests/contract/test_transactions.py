@@ -1,0 +1,188 @@
+"""Promise 9: transactions, where they are offered."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from keepstate.v1 import record_pb2
+from keepstate.v1 import state_service_pb2 as pb
+from tests.contract.api import ABSENT, EXISTS, Api, Refused, if_etag
+from tests.contract.conftest import MovableClock
+
+pytestmark = pytest.mark.promise(9)
+
+SECOND = timedelta(seconds=1)
+
+
+def check(api: Api, key: str, when: record_pb2.Precondition) -> pb.Check:
+    return pb.Check(name=api.name(key), precondition=when)
+
+
+def delete(api: Api, key: str, when: record_pb2.Precondition | None = None) -> pb.DeleteRequest:
+    return pb.DeleteRequest(name=api.name(key), precondition=when)
+
+
+async def test_all_writes_are_applied_and_return_their_etags(api: Api) -> None:
+    old, new, gone, never = (api.key() for _ in range(4))
+    etag = await api.put(old, b"1")
+    await api.put(gone)
+    answer = await api.transact(
+        checks=[check(api, never, ABSENT)],
+        puts=[api.put_request(old, b"2", when=if_etag(etag)), api.put_request(new, b"3", when=ABSENT)],
+        deletes=[delete(api, gone), delete(api, api.key())],
+    )
+    first, second = await api.get(old), await api.get(new)
+    assert [(first.value, first.etag), (second.value, second.etag)] == [
+        (b"2", answer.puts[0].etag),
+        (b"3", answer.puts[1].etag),
+    ]
+    assert [each.existed for each in answer.deletes] == [True, False]
+    assert await api.value(gone) is None
+    assert await api.value(never) is None
+
+
+@pytest.mark.parametrize("failing", ["put", "delete", "check", "check absent", "check exists"])
+async def test_one_failed_precondition_names_its_record_and_undoes_all(api: Api, failing: str) -> None:
+    good, bad, missing = api.key(), api.key(), api.key()
+    await api.put(good, b"before")
+    stale = await api.put(bad, b"1")
+    current = await api.put(bad, b"2")
+    puts, deletes, checks = [api.put_request(good, b"after")], [], []
+    name, what, etag = bad, ("ABORTED", "ETAG_MISMATCH"), current
+    match failing:
+        case "put":
+            puts.append(api.put_request(bad, b"3", when=if_etag(stale)))
+        case "delete":
+            deletes.append(delete(api, bad, if_etag(stale)))
+        case "check":
+            checks.append(check(api, bad, if_etag(stale)))
+        case "check absent":
+            checks.append(check(api, bad, ABSENT))
+            what = ("ALREADY_EXISTS", "RECORD_ALREADY_EXISTS")
+        case "check exists":
+            checks.append(check(api, missing, EXISTS))
+            name, what, etag = missing, ("NOT_FOUND", "RECORD_NOT_FOUND"), ""
+    with pytest.raises(Refused) as refused:
+        await api.transact(checks=checks, puts=puts, deletes=deletes)
+    assert refused.value.what == what
+    assert (refused.value.metadata["key"], refused.value.metadata["etag"]) == (name, etag)
+    assert await api.value(good) == b"before"
+    assert await api.value(bad) == b"2"
+
+
+async def test_checks_change_nothing_that_callers_see(api: Api, clock: MovableClock) -> None:
+    held, mortal, absent = api.key(), api.key(), api.key()
+    etag = await api.put(held, b"held")
+    await api.put(mortal, ttl=SECOND)
+    before = [await api.get(held), await api.get(mortal)]
+    await api.transact(
+        checks=[check(api, held, if_etag(etag)), check(api, mortal, EXISTS), check(api, absent, ABSENT)],
+        puts=[api.put_request(api.key())],
+    )
+    assert [await api.get(held), await api.get(mortal)] == before
+    assert await api.value(absent) is None
+    clock.pass_(2 * SECOND)
+    assert await api.value(mortal) is None
+
+
+async def test_a_transaction_of_checks_alone_tells_whether_they_hold_at_once(api: Api) -> None:
+    one, other = api.key(), api.key()
+    etags = [await api.put(one), await api.put(other)]
+    await api.transact(checks=[check(api, one, if_etag(etags[0])), check(api, other, if_etag(etags[1]))])
+    await api.put(other)
+    with pytest.raises(Refused) as refused:
+        await api.transact(checks=[check(api, one, if_etag(etags[0])), check(api, other, if_etag(etags[1]))])
+    assert refused.value.metadata["key"] == other
+
+
+async def test_of_many_transactions_on_the_same_etags_one_wins(api: Api) -> None:
+    keys = [api.key() for _ in range(4)]
+    etags = [await api.put(key, b"0") for key in keys]
+
+    async def attempt(number: int) -> pb.TransactResponse:
+        return await api.transact(
+            puts=[
+                api.put_request(key, str(number).encode(), when=if_etag(etag))
+                for key, etag in zip(keys, etags, strict=True)
+            ]
+        )
+
+    results = await asyncio.gather(*map(attempt, range(16)), return_exceptions=True)
+    won = [number for number, result in enumerate(results) if isinstance(result, pb.TransactResponse)]
+    assert len(won) == 1
+    assert {each.what for each in results if isinstance(each, Refused)} == {("ABORTED", "ETAG_MISMATCH")}
+    assert [await api.value(key) for key in keys] == [str(won[0]).encode()] * 4
+
+
+async def test_money_moved_between_accounts_is_neither_lost_nor_made(api: Api) -> None:
+    accounts = [api.key("account") for _ in range(4)]
+    for key in accounts:
+        await api.put(key, b"100")
+    moved = 0
+
+    async def move(number: int) -> None:
+        nonlocal moved
+        source, target = accounts[number % 4], accounts[(number + 1 + number // 4 % 3) % 4]
+        while True:
+            a, b = await api.get(source), await api.get(target)
+            try:
+                await api.transact(
+                    puts=[
+                        api.put_request(source, str(int(a.value) - 1).encode(), when=if_etag(a.etag)),
+                        api.put_request(target, str(int(b.value) + 1).encode(), when=if_etag(b.etag)),
+                    ]
+                )
+            except Refused as refused:
+                assert refused.code.name == "ABORTED"
+            else:
+                moved += 1
+                return
+
+    await asyncio.gather(*(move(number) for number in range(24)))
+    assert moved == 24
+    assert sum([int((await api.get(key)).value) for key in accounts]) == 400
+
+
+async def test_write_skew_is_impossible(api: Api) -> None:
+    """Each of two transactions checks the record that the other writes: at most one can be applied."""
+    for _ in range(5):
+        one, other = api.key(), api.key()
+        etags = {one: await api.put(one, b"on"), other: await api.put(other, b"on")}
+
+        async def turn_off(mine: str, its: str, held: dict[str, str] = etags) -> pb.TransactResponse:
+            return await api.transact(
+                checks=[check(api, its, if_etag(held[its]))],
+                puts=[api.put_request(mine, b"off", when=if_etag(held[mine]))],
+            )
+
+        results = await asyncio.gather(turn_off(one, other), turn_off(other, one), return_exceptions=True)
+        assert sum(isinstance(result, pb.TransactResponse) for result in results) == 1
+        assert b"on" in [await api.value(one), await api.value(other)]
+
+
+async def test_a_hundred_records_fit_and_one_more_is_refused(api: Api) -> None:
+    keys = [api.key() for _ in range(101)]
+    await api.transact(puts=[api.put_request(key, key.encode()) for key in keys[:100]])
+    assert [await api.value(key) for key in (keys[0], keys[99])] == [keys[0].encode(), keys[99].encode()]
+    with pytest.raises(Refused) as refused:
+        await api.transact(puts=[api.put_request(key) for key in keys])
+    assert refused.value.what == ("INVALID_ARGUMENT", "INVALID_FIELDS")
+
+
+async def test_dead_and_expired_records_take_part(api: Api, clock: MovableClock) -> None:
+    deleted, expired, revived = api.key(), api.key(), api.key()
+    for key in (deleted, revived):
+        await api.put(key)
+        await api.delete(key)
+    await api.put(expired, ttl=SECOND)
+    clock.pass_(2 * SECOND)
+    await api.transact(
+        checks=[check(api, deleted, ABSENT), check(api, expired, ABSENT)],
+        puts=[api.put_request(revived, b"again", when=ABSENT, ttl=SECOND)],
+    )
+    assert await api.value(revived) == b"again"
+    clock.pass_(2 * SECOND)
+    assert await api.value(revived) is None
