@@ -11,7 +11,18 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Deletion", "Operation", "StoredValue", "Unit", "Upsert", "WriteFailure", "apply_unit", "purge", "read"]
+__all__ = [
+    "Deletion",
+    "Impossible",
+    "Operation",
+    "StoredValue",
+    "Unit",
+    "Upsert",
+    "WriteFailure",
+    "apply_unit",
+    "purge",
+    "read",
+]
 
 # SQLite before 3.32 takes no more than 999 variables a statement.
 _KEYS_PER_QUERY = 900
@@ -95,7 +106,18 @@ class Deletion:
         return None if changed else ETAG_MISMATCH
 
 
-Operation = Upsert | Deletion
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Impossible:
+    """Stands for a write that was asked for in a way that cannot be done; in its turn it fails."""
+
+    failure: WriteFailure
+
+    def apply(self, _connection: sqlite3.Connection, *, now: int) -> WriteFailure:
+        """Fails."""
+        return self.failure
+
+
+Operation = Upsert | Deletion | Impossible
 
 Unit = Sequence[Operation]
 """Operations that are applied in order, all or none."""
@@ -123,12 +145,12 @@ def read(connection: sqlite3.Connection, keys: Iterable[str], *, now: int) -> di
     found = {}
     for start in range(0, len(wanted), _KEYS_PER_QUERY):
         chunk = wanted[start : start + _KEYS_PER_QUERY]
-        # Only question marks are put into the text.
+        marks = ",".join("?" * len(chunk))
         query = (
-            "SELECT key, value, etag, expires_at FROM record WHERE (expires_at IS NULL OR expires_at > ?)"
-            f" AND key IN ({','.join('?' * len(chunk))})"
+            "SELECT key, value, etag, expires_at FROM record"  # noqa: S608 - only question marks are put in
+            f" WHERE key IN ({marks}) AND (expires_at IS NULL OR expires_at > ?)"
         )
-        for key, value, etag, expires_at in connection.execute(query, (now, *chunk)):
+        for key, value, etag, expires_at in connection.execute(query, (*chunk, now)):
             found[key] = StoredValue(value=value, etag=etag, expires_at=expires_at)
     return found
 

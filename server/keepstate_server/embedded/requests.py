@@ -9,7 +9,7 @@ from typing import Final
 from dapr.proto.common.v1.common_pb2 import StateItem, StateOptions
 
 from keepstate_server.embedded import answers
-from keepstate_server.embedded.operations import Deletion, Operation, Upsert, WriteFailure
+from keepstate_server.embedded.operations import Deletion, Impossible, Operation, Upsert, WriteFailure
 
 __all__ = ["deletion", "stored_key", "upsert"]
 
@@ -17,6 +17,7 @@ _INTEGER: Final = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _MAX_TTL_SECONDS: Final = 2**31 - 1
 # A longer row of digits is not even converted.
 _MAX_DIGITS: Final = 64
+_INT64_END: Final = 2**63
 _SEPARATOR: Final = "||"
 
 
@@ -31,8 +32,8 @@ def stored_key(store: str, key: str) -> str:
     return f"{store}{_SEPARATOR}{key}"
 
 
-def upsert(store: str, item: StateItem) -> Operation | WriteFailure:
-    """The write that an item asks for, or why it cannot be done.
+def upsert(store: str, item: StateItem) -> Operation:
+    """The write that an item asks for.
 
     Raises:
         Refusal: the key holds the separator.
@@ -40,7 +41,7 @@ def upsert(store: str, item: StateItem) -> Operation | WriteFailure:
     key = stored_key(store, item.key)
     ttl = _ttl_seconds(item.metadata.get("ttlInSeconds", ""))
     if isinstance(ttl, WriteFailure):
-        return ttl
+        return Impossible(failure=ttl)
     return Upsert(
         key=key,
         value=item.value,
@@ -65,7 +66,9 @@ def _ttl_seconds(text: str) -> int | WriteFailure:
         return 0
     if not _INTEGER.fullmatch(text):
         return _bad_ttl(f"strconv.ParseInt: parsing {json.dumps(text[:_MAX_DIGITS])}: invalid syntax")
-    seconds = int(text) if len(text) <= _MAX_DIGITS else _MAX_TTL_SECONDS + 1
+    seconds = int(text) if len(text) <= _MAX_DIGITS else _INT64_END
+    if not -_INT64_END <= seconds < _INT64_END:
+        return _bad_ttl(f"strconv.ParseInt: parsing {json.dumps(text[:_MAX_DIGITS])}: value out of range")
     if not -1 <= seconds <= _MAX_TTL_SECONDS:
         return _bad_ttl("must be -1 or greater")
     return seconds

@@ -56,7 +56,7 @@ def _answering(
             return await method(self, request)
         except answers.Refusal as error:
             refusal = error
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the library would send its text to the caller
             # The error's own text may hold a key or a value.
             where = traceback.extract_tb(error.__traceback__)[-1]
             _log.error(
@@ -66,7 +66,7 @@ def _answering(
                 where=f"{where.filename.rpartition('/')[2]}:{where.lineno}",
             )
             refusal = answers.internal_error()
-        await context.abort(refusal.code, refusal.text, refusal.trailers())
+        return await context.abort(refusal.code, refusal.text, refusal.trailers())
 
     return answer
 
@@ -147,12 +147,7 @@ class StateServicer(dapr_pb2_grpc.DaprServicer):
     async def ExecuteStateTransaction(self, request: ExecuteStateTransactionRequest) -> Empty:
         """Applies operations in order, all or none."""
         self._check_store(request.storeName)
-        planned = [self._operation(step.operationType, step.request) for step in request.operations]
-        unit: list[Operation] = []
-        for operation in planned:
-            if isinstance(operation, WriteFailure):
-                raise answers.transaction_failed(operation)
-            unit.append(operation)
+        unit = [self._operation(step.operationType, step.request) for step in request.operations]
         if unit:
             try:
                 (failure,) = await self._database.write([unit])
@@ -163,7 +158,7 @@ class StateServicer(dapr_pb2_grpc.DaprServicer):
         return Empty()
 
     @_answering
-    async def GetMetadata(self, request: GetMetadataRequest) -> GetMetadataResponse:
+    async def GetMetadata(self, _request: GetMetadataRequest) -> GetMetadataResponse:
         """Describes the one component."""
         component = RegisteredComponents(
             name=self._store, type="state.sqlite", version="v1", capabilities=_CAPABILITIES
@@ -176,7 +171,7 @@ class StateServicer(dapr_pb2_grpc.DaprServicer):
         if name != self._store:
             raise answers.store_not_found(name)
 
-    def _operation(self, kind: str, item: StateItem) -> Operation | WriteFailure:
+    def _operation(self, kind: str, item: StateItem) -> Operation:
         if kind == "upsert":
             return upsert(self._store, item)
         # A bad key is told before an unknown operation.
@@ -185,18 +180,15 @@ class StateServicer(dapr_pb2_grpc.DaprServicer):
             raise answers.unsupported_operation(kind)
         return delete
 
-    async def _apply_each(self, operations: Sequence[Operation | WriteFailure]) -> list[WriteFailure]:
-        """Applies operations independently of each other and returns the failures, also of those never begun."""
-        failures = [operation for operation in operations if isinstance(operation, WriteFailure)]
-        units = [(operation,) for operation in operations if not isinstance(operation, WriteFailure)]
-        if units:
-            try:
-                outcomes = await self._database.write(units)
-            except StorageError as error:
-                failures.append(WriteFailure(text=str(error)))
-            else:
-                failures += [failure for failure in outcomes if failure is not None]
-        return failures
+    async def _apply_each(self, operations: Sequence[Operation]) -> list[WriteFailure]:
+        """Applies operations independently of each other and returns the failures."""
+        if not operations:
+            return []
+        try:
+            outcomes = await self._database.write([(operation,) for operation in operations])
+        except StorageError as error:
+            return [WriteFailure(text=str(error))]
+        return [failure for failure in outcomes if failure is not None]
 
 
 def _metadata(record: StoredValue) -> dict[str, str]:

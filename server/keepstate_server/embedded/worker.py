@@ -180,7 +180,7 @@ class Worker:
             results = [(job, job.run(self._connection, now=now)) for job in jobs]
             one_of_many = False
             self._connection.execute("COMMIT")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the thread must go on, and every caller get an answer
             self._roll_back()
             if one_of_many:
                 return [pair for job in jobs for pair in self._run_together([job])]
@@ -198,11 +198,12 @@ class Worker:
         while True:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
-                return
             except sqlite3.OperationalError as error:
                 if not is_busy(error) or time.monotonic() > deadline:
                     raise
-            time.sleep(random.uniform(*_POLL_SECONDS))
+            else:
+                return
+            time.sleep(random.uniform(*_POLL_SECONDS))  # noqa: S311 - no secret
 
     def _roll_back(self) -> None:
         try:
