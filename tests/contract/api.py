@@ -26,8 +26,8 @@ def if_etag(etag: str) -> record_pb2.Precondition:
     return record_pb2.Precondition(etag=etag)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Refused(Exception):  # noqa: N818
+@dataclass(kw_only=True, eq=False)
+class Refused(Exception):
     """A call failed; what its status says."""
 
     code: grpc.StatusCode

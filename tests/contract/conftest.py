@@ -59,9 +59,11 @@ class Backend:
 
 
 @asynccontextmanager
-async def running_service(address: SidecarAddress, **settings: Any) -> AsyncIterator[Backend]:
-    """Runs a service, with a clock of its own, beside the sidecar at `address`."""
-    clock = MovableClock()
+async def running_service(
+    address: SidecarAddress, *, clock: MovableClock | None = None, **settings: Any
+) -> AsyncIterator[Backend]:
+    """Runs a service beside the sidecar at `address`; without `clock`, it has one of its own."""
+    clock = clock or MovableClock()
     service = Service(
         Settings(
             listen="127.0.0.1:0",
@@ -75,16 +77,18 @@ async def running_service(address: SidecarAddress, **settings: Any) -> AsyncIter
         clock=clock,
     )
     sidecar = Sidecar(address, max_message_bytes=16 * 1024 * 1024)
-    await sidecar.connect()
-    await service.start()
-    async with asyncio.timeout(30):
-        await service.wait_ready()
     options = [("grpc.max_receive_message_length", 16 << 20), ("grpc.max_send_message_length", 16 << 20)]
-    target = f"127.0.0.1:{service.port}"
-    async with grpc.aio.insecure_channel(target, options=options) as channel:
-        yield Backend(target=target, channel=channel, clock=clock, sidecar=sidecar, address=address)
-    await service.stop()
-    await sidecar.close()
+    try:
+        await sidecar.connect()
+        await service.start()
+        async with asyncio.timeout(30):
+            await service.wait_ready()
+        target = f"127.0.0.1:{service.port}"
+        async with grpc.aio.insecure_channel(target, options=options) as channel:
+            yield Backend(target=target, channel=channel, clock=clock, sidecar=sidecar, address=address)
+    finally:
+        await service.stop()
+        await sidecar.close()
 
 
 @pytest.fixture(scope="session")
@@ -145,9 +149,9 @@ def clock(backend: Backend) -> MovableClock:
 
 @pytest.fixture
 def another(backend: Backend, store: str) -> Callable[[], Any]:
-    """Starts one more instance of the service beside the same sidecar: `async with another() as its_backend`."""
+    """Starts one more instance of the service, of the same time, beside the same sidecar: `async with another() as its_backend`."""
     del store
-    return lambda: running_service(backend.address)
+    return lambda: running_service(backend.address, clock=backend.clock)
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], *, seconds: float = 20) -> None:

@@ -101,7 +101,7 @@ class Record(_message.Message):
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When this life of the record began, by the service's clock. Absent for a value that another program wrote."""
+        """When this life of the record began, by the service's clock. Absent where it began with another program's write."""
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
