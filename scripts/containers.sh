@@ -175,6 +175,7 @@ choose() { # KIND PUBLIC MADE RECIPE: the name of an image that is there; else i
 }
 
 make_missing() {
+  local kind replaced
   [ "${#missing[@]}" != 0 ] || return 0
   say "no image registry answers: making ${!missing[*]} from packages"
   may_be_root || die "making images from packages needs root or sudo"
@@ -194,7 +195,9 @@ make_missing() {
       wait "$building" || die "daprd could not be built from its Go modules"
       building=
     fi
+    replaced=$(docker image inspect -f '{{.Id}}' "${chosen[$kind]}" 2> /dev/null) || replaced=
     step "image ${chosen[$kind]}" "make_$kind" "${chosen[$kind]}" "${missing[$kind]}"
+    [ -z "$replaced" ] || docker rmi "$replaced" > /dev/null 2>&1 || true  # refused while a container uses it
   done
 }
 
