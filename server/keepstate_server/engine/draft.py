@@ -6,6 +6,8 @@ Pure: nothing here waits, reads a clock, or talks to a store.
 from dataclasses import replace
 
 from keepstate_server.domain.errors import (
+    FieldViolation,
+    InvalidFields,
     KeepstateError,
     Overloaded,
     OutcomeUnknown,
@@ -113,6 +115,7 @@ class Draft:
         self._trail = sighting.trail(now, settings.dead_life_ms // 2)
         self._record = sighting.record(now)
         self._untouched = True  # the record is still the one that the sighting shows
+        self._expiry_given = False  # but its expiry is not
         self._last_version = version_at(write, 0)  # of the last operation that made one
         self._died = self._death_before()
         self._requests: list[Answered] = []
@@ -146,7 +149,7 @@ class Draft:
             return first
         if request and request.repeated and not remembers(self._trail, request, self._settings):
             return OutcomeUnknown()
-        if request and request.repeated and not self._trail.room_for_repeat(self._now):
+        if request and request.repeated and not self._trail.room_for_repeat(self._now, self._requests):
             return Overloaded("repeated writes of one record at a time")
         result = self._perform(operation, position)
         if request:
@@ -160,9 +163,13 @@ class Draft:
             return RecordMissing(operation.name)
         self._require_value()
         if operation.slide_to is not None:
-            self._record = replace(self._record, expire_time=operation.slide_to)
-            self._changed = True
+            self._move_expiry(self._record, operation.slide_to)
         return Found(record=self._record)
+
+    def _move_expiry(self, record: Record, expire_at: Instant | None) -> None:
+        self._record = replace(record, expire_time=expire_at)
+        self._expiry_given = True
+        self._changed = True
 
     def _perform(self, operation: Write, position: int) -> Result:
         if refusal := self._refusal(operation.name, operation.precondition):
@@ -218,8 +225,7 @@ class Draft:
         if self._record is None:
             return RecordMissing(operation.name)
         self._require_value()
-        self._record = replace(self._record, expire_time=operation.expire_at)
-        self._changed = True
+        self._move_expiry(self._record, operation.expire_at)
         return Touched(version=self._record.version, expire_at=operation.expire_at)
 
     # What they have in common
@@ -238,8 +244,7 @@ class Draft:
 
     def _first_answer(self, operation: Write, request: Request) -> Result | None:
         """Returns what the request was answered before, if that is remembered."""
-        here = TrailEntry(write=self._write, time=self._now, requests=tuple(self._requests))
-        found = here.find(request.client, request.number) or self._trail.find(request)
+        found = self._trail_now().find(request)
         if found is None:
             return None
         version, answer = found
@@ -252,8 +257,10 @@ class Draft:
                 return RecordExists(name, current)
             case FirstAnswer.NOT_FOUND:
                 return RecordMissing(name)
-            case FirstAnswer.NOTHING_THERE:
+            case FirstAnswer.NOTHING_THERE if isinstance(operation, Delete):
                 return Deleted(existed=False)
+            case FirstAnswer.NOTHING_THERE:
+                return InvalidFields([FieldViolation(field="request", description="was another write's: of a delete")])
             case FirstAnswer.APPLIED:
                 return self._applied_answer(operation, version)
 
@@ -264,9 +271,11 @@ class Draft:
             case Delete():
                 return Deleted(existed=True)
             case Touch():
-                # A touch makes no version: what it left is the one that stood then, unless others wrote since.
+                # A touch makes no version. What stands is told only if it stood then: by the etag of a later one its
+                # caller would overwrite a value that it never saw. No etag matches the touch's own.
                 stands = self._record.version if self._record else version
-                return Touched(version=stands, expire_at=operation.expire_at)
+                untold = not self._trail_now().shows(stands, version)
+                return Touched(version=version if untold else stands, expire_at=operation.expire_at)
 
     def _note(self, request: Request, position: int, result: Result) -> None:
         """Notes the request in the trail: whenever it changed something, and a repeat also when it was refused."""
@@ -282,15 +291,22 @@ class Draft:
 
     def carry(self, request: Request, position: int, answer: FirstAnswer) -> None:
         """Has the write remember ``request``, also where the record stays as it is."""
-        self._requests.append(answered(request, position, answer, self._now))
+        note = answered(request, position, answer, self._now)
+        self._requests[-1:] = folded((*self._requests[-1:], note))
         self._changed = True
+
+    def _trail_now(self) -> Trail:
+        """Returns the trail with this write, so far, as its newest; not shortened."""
+        entry = TrailEntry(write=self._write, time=self._now, requests=tuple(self._requests))
+        return replace(self._trail, entries=(entry, *self._trail.entries))
 
     def _require_value(self) -> None:
         if self._sighting.hinted and self._untouched and self._record:
             raise NeedsRead
 
     def _expiry_unseen(self) -> bool:
-        return not self._tells_expiry and self._untouched and isinstance(self._sighting.content, Raw)
+        seen = self._tells_expiry or self._expiry_given or not self._untouched
+        return not seen and isinstance(self._sighting.content, Raw)
 
     def _death_before(self) -> Instant | None:
         """When the record that is not there died, if anything still stands there."""
@@ -303,7 +319,7 @@ class Draft:
 
     def envelope(self) -> Envelope:
         """Returns what is to be written."""
-        entry = TrailEntry(write=self._write, time=self._now, requests=folded(self._requests))
+        entry = TrailEntry(write=self._write, time=self._now, requests=tuple(self._requests))
         trail = self._trail.followed_by(entry)
         if (record := self._record) is not None:
             return Envelope(

@@ -39,6 +39,10 @@ _MAX_AGE = 10 * 60 * 1000
 _REPEAT_LIFE = 60 * 1000
 KEPT_BYTES = 4 * 1024
 
+# About how much an entry takes in the store, and each note of requests in it.
+_ENTRY_BYTES = 22
+_NOTE_BYTES = 18
+
 
 def version_at(write: WriteId, position: int) -> Version:
     """Returns the version that the operation at ``position`` of ``write`` made. Operations never share a version."""
@@ -105,7 +109,7 @@ class TrailEntry:
     @property
     def size(self) -> int:
         """About how many bytes it takes in the store."""
-        return 22 + 18 * len(self.requests)
+        return _ENTRY_BYTES + _NOTE_BYTES * len(self.requests)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,10 +176,22 @@ class Trail:
             forgotten=Instant(max(self.forgotten, *(older.time for older in dropped))) if dropped else self.forgotten,
         )
 
-    def room_for_repeat(self, now: Instant) -> bool:
-        """Says whether one more repeat's entry can be kept for its whole life."""
-        protected = _unexpired((*self.entries, *self.kept), now)
-        return sum(entry.size for entry in protected) + 40 <= KEPT_BYTES
+    def room_for_repeat(self, now: Instant, beside: Sequence[Answered] = ()) -> bool:
+        """Says whether one more repeat, noted ``beside`` others in a new entry, can be kept for its whole life."""
+        protected = sum(entry.size for entry in _unexpired((*self.entries, *self.kept), now))
+        new = _ENTRY_BYTES + _NOTE_BYTES * sum(each.keep_until > now for each in beside)
+        return protected + new + _NOTE_BYTES <= KEPT_BYTES
+
+    def shows(self, version: Version, then: Version) -> bool:
+        """Says whether ``version``, which stands now, certainly stood already when ``then`` was noted.
+
+        So it did if its write is not among those since; where the trail has a gap in between, nobody can tell.
+        """
+        made, noted = write_of(version), write_of(then)
+        if made == noted:
+            return version < then  # both in one write: in the order of their positions
+        newest_first = (entry.write for entry in self.entries)
+        return next((write == noted for write in newest_first if write in (made, noted)), False)
 
     def _all(self) -> Iterator[TrailEntry]:
         yield from self.entries
