@@ -134,17 +134,24 @@ class Api:
                 return None
             raise
 
-    async def delete(self, key: str, *, when: record_pb2.Precondition | None = None, namespace: str = "") -> bool:
+    async def delete(
+        self, key: str, *, when: record_pb2.Precondition | None = None, namespace: str = "", timeout: float = 20
+    ) -> bool:
         message = pb.DeleteRequest(name=self.name(key, namespace), precondition=when)
-        return bool((await self.call(self.state.Delete(message, timeout=20))).existed)
+        return bool((await self.call(self.state.Delete(message, timeout=timeout))).existed)
 
     async def touch(
-        self, key: str, *, ttl: timedelta | None = None, when: record_pb2.Precondition | None = None
+        self,
+        key: str,
+        *,
+        ttl: timedelta | None = None,
+        when: record_pb2.Precondition | None = None,
+        timeout: float = 20,
     ) -> pb.TouchResponse:
         message = pb.TouchRequest(name=self.name(key), precondition=when)
         if ttl is not None:
             message.ttl.CopyFrom(duration(ttl))
-        answer = await self.call(self.state.Touch(message, timeout=20))
+        answer = await self.call(self.state.Touch(message, timeout=timeout))
         assert isinstance(answer, pb.TouchResponse)
         return answer
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import structlog
 
-from keepstate_server.domain.errors import DeadlineExceeded, KeepstateError, OutcomeUnknown, StoreUnavailable
+from keepstate_server.domain.errors import DeadlineExceeded, OutcomeUnknown, StoreUnavailable
 from keepstate_server.domain.times import Clock
 from keepstate_server.engine.deadline import Deadline
 from keepstate_server.engine.envelope import tombstone
@@ -100,7 +100,9 @@ class Writer:
                 continue
             group.withdraw()
             group.adopted = True
-            if not await self._prepared([group], deadline):
+            failure = await self._store.prepare(timeout=deadline.remaining)
+            if failure is not None:
+                self._not_ready([group], failure)
                 continue
             found = await self._store.adopt(
                 group.key,
@@ -130,9 +132,11 @@ class Writer:
         if not planned:
             return
         asking = [group for group, _ in planned]
-        if not await self._prepared(asking, deadline):
+        failure = await self._store.prepare(timeout=deadline.remaining)
+        if failure is not None:
             for group in asking:
                 group.withdraw()
+            self._not_ready(asking, failure)
             return
         outcomes = await self._store.write([write for _, write in planned], timeout=deadline.remaining)
         for (group, write), outcome in zip(planned, outcomes, strict=True):
@@ -148,14 +152,9 @@ class Writer:
         if fate is Fate.FAILED and not group.uncertain:
             group.fail(StoreUnavailable(self._store.name))
 
-    async def _prepared(self, groups: Sequence[Group], deadline: Deadline) -> bool:
-        """Says whether the store is known well enough to be written; else the groups that may fail do."""
-        failure = await self._store.prepare(timeout=deadline.remaining)
-        if failure is None:
-            return True
+    def _not_ready(self, groups: Sequence[Group], failure: Failure) -> None:
+        """Fails the groups for which nothing was sent: the store is not known well enough to be written."""
         _log.warning("store not ready", store=self._store.name, detail=failure.detail)
-        error: KeepstateError = StoreUnavailable(self._store.name, nothing_sent=True)
         for group in groups:
             if not group.uncertain:
-                group.fail(error)
-        return False
+                group.fail(StoreUnavailable(self._store.name, nothing_sent=True))

@@ -26,7 +26,7 @@ _In = TypeVar("_In", bound=Message)
 _Out = TypeVar("_Out", bound=Message)
 
 # Kept back from the caller's time, so that an answer that takes all of it still arrives: a part of it, at most this.
-_REPLY_SECONDS = 0.1
+_REPLY_SECONDS = 0.3
 _REPLY_PART = 0.1
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
