@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from keepstate_server.domain.errors import KeepstateError, OutcomeUnknown
@@ -50,8 +51,8 @@ class Group:
         """Whether any compare-and-set was sent."""
         self.sure = False
         """Whether the next read must be sure of an absence."""
-        self.adopted = False
-        """Whether another program's value was made ready to be written over."""
+        self.adopted: Raw | None = None
+        """Another program's value that was made ready to be written over, as it was read before."""
         self._settings = settings
         self._attempts: list[Attempt] = []  # of which the store did not say what became of them
         self._envelope: Envelope | None = None  # the one under way
@@ -81,7 +82,9 @@ class Group:
     def raw(self) -> Raw | None:
         """Another program's value that must be adopted before it is written over."""
         content = self.sighting.content if self.sighting else None
-        return content if isinstance(content, Raw) and not self.adopted else None
+        if not isinstance(content, Raw) or (self.adopted and content.version == self.adopted.version):
+            return None
+        return content
 
     def fail(self, error: KeepstateError) -> None:
         """Gives every operation the same answer."""
@@ -89,6 +92,15 @@ class Group:
 
     def see(self, sighting: Sighting, now: Instant) -> None:
         """Takes what stands under the key, and judges by it what was sent before."""
+        if self._attempts and sighting.perhaps_nothing:
+            # What was sent is not judged by an absence that the read was not sure of.
+            self.sure = True
+            self.sighting = None
+            return
+        content = sighting.content
+        if isinstance(content, Raw) and self.adopted and content.value == self.adopted.value:
+            # Adopting may change the store's etag, but the value and so its public etag are the same.
+            sighting = replace(sighting, content=replace(content, version=self.adopted.version))
         self.sighting = sighting
         verdicts = [judge(attempt, sighting, now, self._settings) for attempt in self._attempts]
         if Verdict.APPLIED in verdicts:
@@ -108,7 +120,7 @@ class Group:
             results = [draft.apply(operation, position) for position, operation in enumerate(self.operations)]
         except NeedsRead:
             # A hint goes to a read; an absence that a read was not sure of goes to one that is.
-            self.sure = self.sighting.content is None
+            self.sure = self.sighting.perhaps_nothing
             self.sighting = None
             return None
         if not draft.changed:
@@ -136,6 +148,8 @@ class Group:
         """Takes what became of the plan. Returns what now stands under the key, where that is known."""
         self.sent = True
         attempt = self._attempts[-1]
+        # What was taken for an absence and refused was perhaps none.
+        self.sure = self.sighting is not None and self.sighting.perhaps_nothing
         self.sighting = None
         match outcome.fate:
             case Fate.APPLIED:

@@ -32,6 +32,11 @@ class Sighting:
     """Not read for this operation but remembered, without the value: only a write may rest on it."""
 
     @property
+    def perhaps_nothing(self) -> bool:
+        """Whether nothing was found by a read that was not sure of it."""
+        return self.hinted and self.content is None
+
+    @property
     def base(self) -> WriteId | None:
         """The write that a compare-and-set upon this is conditional on; None where nothing stands."""
         match self.content:

@@ -5,7 +5,6 @@ docs/records.md describes the mechanics and their reasons.
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 
 import structlog
 
@@ -16,7 +15,7 @@ from keepstate_server.engine.envelope import tombstone
 from keepstate_server.engine.group import Group, new_write
 from keepstate_server.engine.hints import Hints
 from keepstate_server.engine.settings import EngineSettings
-from keepstate_server.engine.sighting import Raw, Sighting, seen
+from keepstate_server.engine.sighting import Sighting, seen
 from keepstate_server.stores.base import Failure, Fate, ReadResult, StateStore, Stored
 
 __all__ = ["Writer", "pause"]
@@ -99,10 +98,12 @@ class Writer:
             if group.plan(new_write(self._source), now, tells_expiry=self._store.tells_expiry) is None:
                 continue
             group.withdraw()
-            group.adopted = True
             failure = await self._store.prepare(timeout=deadline.remaining)
             if failure is not None:
                 self._not_ready([group], failure)
+                continue
+            if not deadline.may_begin:
+                self._give_up_in_time(group, deadline)
                 continue
             found = await self._store.adopt(
                 group.key,
@@ -110,16 +111,9 @@ class Writer:
                 tombstone=tombstone(new_write(self._source), now),
                 timeout=deadline.remaining,
             )
+            if not isinstance(found, Failure):
+                group.adopted = raw
             self._take(group, found)
-            self._keep_version(group, raw)
-
-    @staticmethod
-    def _keep_version(group: Group, before: Raw) -> None:
-        """Adopting may change the store's etag, but the value and so its public etag are the same."""
-        sighting = group.sighting
-        if sighting and isinstance(sighting.content, Raw) and sighting.content.value == before.value:
-            content = replace(sighting.content, version=before.version)
-            group.sighting = replace(sighting, content=content)
 
     async def _write(self, groups: Sequence[Group], deadline: Deadline) -> None:
         now = self._clock.now()
@@ -137,6 +131,11 @@ class Writer:
             for group in asking:
                 group.withdraw()
             self._not_ready(asking, failure)
+            return
+        if not deadline.may_begin:
+            for group in asking:
+                group.withdraw()
+                self._give_up_in_time(group, deadline)
             return
         outcomes = await self._store.write([write for _, write in planned], timeout=deadline.remaining)
         for (group, write), outcome in zip(planned, outcomes, strict=True):

@@ -83,6 +83,8 @@ class ModelStore:
     read_faults: deque[ReadFault] = field(default_factory=deque)
     prepare_faults: deque[str] = field(default_factory=deque)
     adopt_faults: deque[str] = field(default_factory=deque)
+    adopting_rewrites: bool = False
+    """A value is adopted by writing it again as it is, as where Dapr encrypts."""
     before_read: deque[Step] = field(default_factory=deque)
     before_write: deque[Step] = field(default_factory=deque)
     """Each runs before one call: what others do in between."""
@@ -152,6 +154,8 @@ class ModelStore:
             return Failure(detail=self.adopt_faults.popleft())
         if self._live(key) is None:
             self._put(key, tombstone, None)
+        elif self.adopting_rewrites and self.items[key].etag == stored.etag:
+            self._put(key, stored.data, None)
         self.items[key] = replace(self.items[key], gone_at=None)
         return self._stored(key)
 
