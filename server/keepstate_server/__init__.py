@@ -1,0 +1,1 @@
+"""The Keepstate service. docs/architecture.md shows the way around."""

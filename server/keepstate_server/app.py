@@ -26,8 +26,9 @@ from keepstate_server.rpc.edge import Edge
 from keepstate_server.rpc.sidecar_health import add_sidecar_health
 from keepstate_server.rpc.state import StateServicer
 from keepstate_server.rpc.stores import StoreServicer
+from keepstate_server.stores.address import SidecarAddress
 from keepstate_server.stores.catalog import Catalog
-from keepstate_server.stores.sidecar import Sidecar, SidecarAddress
+from keepstate_server.stores.sidecar import Sidecar
 
 __all__ = ["Service"]
 

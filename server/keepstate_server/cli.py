@@ -13,9 +13,7 @@ import structlog
 import typer
 
 from keepstate_server import logs
-from keepstate_server.app import MAX_MESSAGE_BYTES, Service
 from keepstate_server.config import BadConfiguration, Settings, load
-from keepstate_server.embedded import EmbeddedError, EmbeddedSidecar
 from keepstate_server.lifecycle import run_until_signal
 
 __all__ = ["serve", "sidecar"]
@@ -23,6 +21,9 @@ __all__ = ["serve", "sidecar"]
 _log = structlog.get_logger(__name__)
 
 _EX_CONFIG = 78
+
+# What leads to the Dapr SDK is imported late: the SDK reads Dapr's variables as it is imported, and fails on a wrong one
+# without naming it. By then the settings have.
 
 _Config = Annotated[
     Path | None, typer.Option(help="A YAML file of settings; the names are those of the variables, in lower case.")
@@ -65,11 +66,13 @@ def serve(
         log_format=log_format,
         log_level=log_level,
     )
+    from keepstate_server.app import Service
+
     service = Service(settings)
 
     async def start() -> None:
         await service.start()
-        _announce(service, settings)
+        _announce(service.port, service.keeps_in, settings)
         await service.wait_ready()
 
     _run(lambda: run_until_signal(start, service.stop))
@@ -90,6 +93,9 @@ def sidecar(
     Exit codes: 0 ended by a signal, 1 a fault, 2 wrong usage, 78 a wrong setting.
     """
     settings = _settings(config, data=data, log_format=log_format, log_level=log_level)
+    from keepstate_server.app import MAX_MESSAGE_BYTES
+    from keepstate_server.embedded import EmbeddedSidecar
+
     embedded = EmbeddedSidecar(
         path=settings.data / "embedded.db",
         store_name=store,
@@ -119,6 +125,8 @@ def _settings(config: Path | None, **overrides: object) -> Settings:
 
 
 def _run(run: Callable[[], None]) -> None:
+    from keepstate_server.embedded import EmbeddedError
+
     try:
         run()
     except (BadConfiguration, EmbeddedError) as error:
@@ -130,10 +138,10 @@ def _bad_configuration(error: Exception) -> NoReturn:
     raise typer.Exit(_EX_CONFIG)
 
 
-def _announce(service: Service, settings: Settings) -> None:
-    address = f"{settings.listen.rpartition(':')[0]}:{service.port}"
+def _announce(port: int, keeps_in: str, settings: Settings) -> None:
+    address = f"{settings.listen.rpartition(':')[0]}:{port}"
     shown = address.replace("127.0.0.1", "localhost")
-    _say(f"keepstate: listening on {address}, keeping records in {service.keeps_in}")
+    _say(f"keepstate: listening on {address}, keeping records in {keeps_in}")
     if not sys.stderr.isatty() and settings.log_format == "json":
         return
     _say("  try it:")

@@ -11,14 +11,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 from pydantic_settings.exceptions import SettingsError
 
+from keepstate.durations import parse_duration
 from keepstate_server.domain.names import key_fault
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.rpc.requests import Limits
-from keepstate_server.stores.sidecar import SidecarAddress
+from keepstate_server.stores.address import SidecarAddress
 
 __all__ = ["BadConfiguration", "Settings", "SidecarKind", "load"]
 
@@ -52,6 +53,12 @@ def _address(text: str) -> str:
     return text
 
 
+def _duration(value: object) -> object:
+    if isinstance(value, str):
+        return parse_duration(f"{value}s" if value.isascii() and value.isdigit() else value)
+    return value
+
+
 def _positive(value: timedelta) -> timedelta:
     if value <= timedelta(0):
         raise ValueError("must be more than 0 s")
@@ -59,7 +66,7 @@ def _positive(value: timedelta) -> timedelta:
 
 
 Address = Annotated[str, AfterValidator(_address)]
-Duration = Annotated[timedelta, AfterValidator(_positive)]
+Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_positive)]
 
 
 def _is_loopback(address: str) -> bool:
@@ -71,7 +78,7 @@ def _is_loopback(address: str) -> bool:
 
 
 class Settings(BaseSettings):
-    """Every setting, with its default. Durations are seconds ("30") or ISO 8601 ("PT30S")."""
+    """Every setting, with its default. Durations are numbers with units ("1h30m", "30s", "500ms"), or seconds."""
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
 
@@ -190,9 +197,7 @@ class Settings(BaseSettings):
     @property
     def uses_embedded(self) -> bool:
         """Whether records are kept in the embedded store."""
-        return self.sidecar is SidecarKind.EMBEDDED or (
-            self.sidecar is SidecarKind.AUTO and not self._dapr_configured
-        )
+        return self.sidecar is SidecarKind.EMBEDDED or (self.sidecar is SidecarKind.AUTO and not self._dapr_configured)
 
     @property
     def sidecar_address(self) -> SidecarAddress:

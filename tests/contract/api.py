@@ -82,7 +82,7 @@ class Api:
         try:
             return await answer
         except grpc.aio.AioRpcError as error:
-            status = rpc_status.from_call(error)  # type: ignore[arg-type]
+            status = rpc_status.from_call(error)
             assert status is not None, f"no details with {error.code()}: {error.details()}"
             raise Refused.of(status) from None
 

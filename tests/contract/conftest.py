@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,7 +22,8 @@ from keepstate_server.app import Service
 from keepstate_server.config import Settings, SidecarKind
 from keepstate_server.domain.times import Instant, SystemClock, in_milliseconds
 from keepstate_server.embedded import EmbeddedSidecar
-from keepstate_server.stores.sidecar import Sidecar, SidecarAddress
+from keepstate_server.stores.address import SidecarAddress
+from keepstate_server.stores.sidecar import Sidecar
 from tests.contract.api import Api
 
 STORES = ("embedded", "redis", "postgresql", "sqlite", "memory")
@@ -149,7 +150,7 @@ def clock(backend: Backend) -> MovableClock:
 
 @pytest.fixture
 def another(backend: Backend, store: str) -> Callable[[], Any]:
-    """Starts one more instance of the service, of the same time, beside the same sidecar: `async with another() as its_backend`."""
+    """Starts one more instance, of the same time, beside the same sidecar: `async with another() as its_backend`."""
     del store
     return lambda: running_service(backend.address, clock=backend.clock)
 
@@ -157,7 +158,7 @@ def another(backend: Backend, store: str) -> Callable[[], Any]:
 async def eventually(holds: Callable[[], Awaitable[bool]], *, seconds: float = 20) -> None:
     """Waits until `holds()`, asking again and again, for what a store does in its own time."""
     async with asyncio.timeout(seconds):
-        while not await holds():  # noqa: ASYNC110 - nothing tells when a store removes a row
+        while not await holds():
             await asyncio.sleep(0.1)
 
 
@@ -167,7 +168,7 @@ _RESULTS: dict[tuple[int, str], list[str]] = {}
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     report: Any = yield
     marker = item.get_closest_marker("promise")
     callspec = getattr(item, "callspec", None)

@@ -27,9 +27,7 @@ async def test_a_write_is_read_with_any_consistency(api: Api, consistency: recor
 
 
 @pytest.mark.promise(10)
-async def test_what_one_instance_wrote_another_reads_at_once(
-    api: Api, store: str, another: Callable[[], Any]
-) -> None:
+async def test_what_one_instance_wrote_another_reads_at_once(api: Api, store: str, another: Callable[[], Any]) -> None:
     async with another() as other:
         second = Api(other.channel, store, api.prefix)
         key = api.key()
@@ -59,7 +57,10 @@ async def test_a_caller_that_goes_away_leaves_a_whole_write_or_none(api: Api) ->
 @pytest.mark.promise(13)
 async def test_every_answer_tells_the_services_time(api: Api, clock: MovableClock) -> None:
     key = api.key()
-    answers = [api.state.Put(api.put_request(key)), api.state.Get(pb.GetRequest(name=api.name("missing")))]
+    answers: list[Any] = [
+        api.state.Put(api.put_request(key)),
+        api.state.Get(pb.GetRequest(name=api.name("missing"))),
+    ]
     for call in answers:
         await asyncio.gather(call, return_exceptions=True)
         told = (await call.trailing_metadata())["keepstate-time"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -142,7 +143,7 @@ async def test_the_store_removes_dead_records_when_their_dead_life_is_over(
     api: Api, backend: Backend, store: str
 ) -> None:
     """On Redis they stay in this version; there the case shows that nothing at all carries an expiry."""
-    settings = {"longest_delay": timedelta(milliseconds=25), "dead_life": timedelta(milliseconds=500)}
+    settings: dict[str, Any] = {"longest_delay": timedelta(milliseconds=25), "dead_life": timedelta(milliseconds=500)}
     async with running_service(backend.address, **settings) as hasty:
         brief = Api(hasty.channel, store, api.prefix)
         expired, deleted, alive = api.key(), api.key(), api.key()

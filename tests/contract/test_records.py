@@ -148,9 +148,7 @@ async def test_of_many_writers_with_one_etag_one_wins(api: Api, kind: str) -> No
 
 
 @pytest.mark.promise(4)
-async def test_of_many_writers_through_two_instances_one_wins(
-    api: Api, store: str, another: Callable[[], Any]
-) -> None:
+async def test_of_many_writers_through_two_instances_one_wins(api: Api, store: str, another: Callable[[], Any]) -> None:
     key = api.key()
     held = await api.put(key, b"before")
     async with another() as other:

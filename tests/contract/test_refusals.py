@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -34,7 +35,7 @@ BAD_NAMES = {
 async def test_a_bad_name_is_refused_and_named(api: Api, name: str, call: str) -> None:
     parts, field = BAD_NAMES[name]
     record = record_pb2.RecordName(store=api.store, **parts)
-    calls = {
+    calls: dict[str, Callable[[], Any]] = {
         "get": lambda: api.state.Get(pb.GetRequest(name=record)),
         "put": lambda: api.state.Put(pb.PutRequest(name=record)),
         "delete": lambda: api.state.Delete(pb.DeleteRequest(name=record)),
@@ -56,7 +57,7 @@ def _request(sent_in: timedelta, clock: MovableClock, **more: int) -> record_pb2
     return record_pb2.RequestId(**({"client": 7, "number": 1} | more), first_sent=sent)
 
 
-BAD_PUTS = {
+BAD_PUTS: dict[str, tuple[Callable[[Api, MovableClock], pb.PutRequest], str]] = {
     "value over the limit": (lambda api, clock: _put(api, value=b"x" * (1024 * 1024 + 1)), "value"),
     "content type": (lambda api, clock: _put(api, content_type="text\n"), "content_type"),
     "ttl 0": (lambda api, clock: _put(api, ttl=Duration()), "ttl"),
@@ -150,7 +151,7 @@ async def test_the_same_key_twice_in_a_transaction_is_refused(api: Api) -> None:
 @pytest.mark.promise(13)
 async def test_calls_that_are_not_built_say_so(api: Api) -> None:
     name = api.name("k")
-    calls = [
+    calls: list[Any] = [
         api.state.Update(pb.UpdateRequest(name=name, increment=pb.Increment(delta=1))),
         api.state.Snapshot(pb.SnapshotRequest(names=[name])),
         api.state.Transact(pb.TransactRequest(updates=[pb.UpdateRequest(name=name)])),

@@ -47,7 +47,9 @@ async def test_a_repeat_gets_the_first_answer_and_applies_nothing(
     await api.put(key, b"somebody else's")
     assert await api.put(key, b"mine", when=ABSENT, request=again(request)) == first
     async with another() as other:
-        assert await Api(other.channel, store, api.prefix).put(key, b"mine", when=ABSENT, request=again(request)) == first
+        assert (
+            await Api(other.channel, store, api.prefix).put(key, b"mine", when=ABSENT, request=again(request)) == first
+        )
     assert await api.value(key) == b"somebody else's"
 
 
@@ -109,9 +111,7 @@ async def test_attempts_that_run_side_by_side_apply_once(
 
 
 @pytest.mark.promise(9)
-async def test_a_repeated_transaction_is_applied_once(
-    api: Api, request_id: Callable[[], record_pb2.RequestId]
-) -> None:
+async def test_a_repeated_transaction_is_applied_once(api: Api, request_id: Callable[[], record_pb2.RequestId]) -> None:
     one, other, gone, request = api.key(), api.key(), api.key(), request_id()
     await api.put(gone)
 

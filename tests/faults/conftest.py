@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from keepstate_server.stores.sidecar import SidecarAddress
+from keepstate_server.stores.address import SidecarAddress
 from tests.contract.api import Api
 from tests.contract.conftest import running_service
 from tests.support.containers import Containers

@@ -24,7 +24,7 @@ from typing import Annotated
 
 import typer
 
-from keepstate.cli._durations import parse_duration
+from keepstate.durations import parse_duration
 from keepstate.records import Consistency
 
 DEFAULT_ADDRESS = "localhost:7400"

@@ -20,9 +20,9 @@ __all__ = [
     "Overloaded",
     "PreconditionFailed",
     "Reason",
+    "RecordChanged",
     "RecordExists",
     "RecordMissing",
-    "RecordChanged",
     "StoreNotFound",
     "StoreUnavailable",
     "TransactionConflict",
@@ -165,7 +165,9 @@ class StoreUnavailable(KeepstateError):
 
     reason = Reason.STORE_UNAVAILABLE
 
-    def __init__(self, store: str, *, retry_after: timedelta = timedelta(seconds=1), nothing_sent: bool = False) -> None:
+    def __init__(
+        self, store: str, *, retry_after: timedelta = timedelta(seconds=1), nothing_sent: bool = False
+    ) -> None:
         self.store = store
         self.retry_after = retry_after
         self.nothing_sent = nothing_sent

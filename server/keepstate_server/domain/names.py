@@ -6,7 +6,15 @@ Promise 16: any printable UTF-8 key up to 512 bytes, encoded so that no key reac
 import re
 from dataclasses import dataclass
 
-__all__ = ["MAX_KEY_BYTES", "MAX_NAMESPACE_BYTES", "RecordName", "internal_key", "key_fault", "namespace_fault", "stored_key"]
+__all__ = [
+    "MAX_KEY_BYTES",
+    "MAX_NAMESPACE_BYTES",
+    "RecordName",
+    "internal_key",
+    "key_fault",
+    "namespace_fault",
+    "stored_key",
+]
 
 MAX_KEY_BYTES = 512
 MAX_NAMESPACE_BYTES = 128
@@ -56,7 +64,8 @@ def _encoded(part: str) -> str:
 
 def _text_fault(text: str, limit: int) -> str | None:
     if unprintable := _UNPRINTABLE.search(text):
-        return f"must not contain control characters or line separators (U+{ord(unprintable[0]):04X} at {unprintable.start()})"
+        where = f"U+{ord(unprintable[0]):04X} at {unprintable.start()}"
+        return f"must not contain control characters or line separators ({where})"
     if _DAPR_SEPARATOR in text:
         return 'must not contain "||"'
     if (size := len(text.encode())) > limit:

@@ -3,14 +3,16 @@
 Pure: nothing here waits, reads a clock, or talks to a store.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from keepstate_server.domain.errors import (
     FieldViolation,
     InvalidFields,
     KeepstateError,
-    Overloaded,
     OutcomeUnknown,
+    Overloaded,
+    PreconditionFailed,
     RecordChanged,
     RecordExists,
     RecordMissing,
@@ -87,7 +89,14 @@ def first_answer(result: Result) -> FirstAnswer | None:
             return None
 
 
-class NeedsRead(Exception):  # noqa: N818 - not an error: the caller reads and begins again
+_REFUSALS: Mapping[FirstAnswer, type[PreconditionFailed]] = {
+    FirstAnswer.ETAG_MISMATCH: RecordChanged,
+    FirstAnswer.EXISTS: RecordExists,
+    FirstAnswer.NOT_FOUND: RecordMissing,
+}
+
+
+class NeedsRead(Exception):
     """The operation cannot rest on a hint."""
 
 
@@ -248,21 +257,14 @@ class Draft:
         if found is None:
             return None
         version, answer = found
-        name = operation.name
-        current = etag_of(self._record.version) if self._record else ""
-        match answer:
-            case FirstAnswer.ETAG_MISMATCH:
-                return RecordChanged(name, current)
-            case FirstAnswer.EXISTS:
-                return RecordExists(name, current)
-            case FirstAnswer.NOT_FOUND:
-                return RecordMissing(name)
-            case FirstAnswer.NOTHING_THERE if isinstance(operation, Delete):
+        if answer is FirstAnswer.APPLIED:
+            return self._applied_answer(operation, version)
+        if answer is FirstAnswer.NOTHING_THERE:
+            if isinstance(operation, Delete):
                 return Deleted(existed=False)
-            case FirstAnswer.NOTHING_THERE:
-                return InvalidFields([FieldViolation(field="request", description="was another write's: of a delete")])
-            case FirstAnswer.APPLIED:
-                return self._applied_answer(operation, version)
+            return InvalidFields([FieldViolation(field="request", description="was another write's: of a delete")])
+        etag = etag_of(self._record.version) if self._record else ""
+        return _REFUSALS[answer](operation.name, etag)
 
     def _applied_answer(self, operation: Write, version: Version) -> Result:
         match operation:

@@ -33,6 +33,8 @@ WriteId = NewType("WriteId", bytes)
 WRITE_BYTES = 14
 SHORT_BYTES = 8  # of each write before the entries
 
+_NEVER = Instant(0)
+
 _MAX_WRITES = 16
 _MAX_ENTRY_BYTES = 1024
 _MAX_AGE = 10 * 60 * 1000
@@ -73,7 +75,7 @@ class Answered:
     more: int = 0
     position: int = 0
     answer: FirstAnswer = FirstAnswer.APPLIED
-    keep_until: Instant = Instant(0)
+    keep_until: Instant = _NEVER
     """A repeat wrote this: until then it must be kept, since the first attempt may still be running."""
 
     def holds(self, client: int, number: int) -> bool:
@@ -122,7 +124,7 @@ class Trail:
     """``SHORT_BYTES`` of each write before the entries, without a gap."""
     kept: tuple[TrailEntry, ...] = ()
     """Entries that a repeat wrote, beyond the limits, with gaps between them."""
-    forgotten: Instant = Instant(0)
+    forgotten: Instant = _NEVER
     """The time of the newest entry of which the requests are not known any more. 0: nothing was forgotten."""
 
     def find(self, request: Request) -> tuple[Version, FirstAnswer] | None:

@@ -5,7 +5,7 @@ rewrites its record as it is. Strictly serialisable, because all compares hold a
 """
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -69,35 +69,55 @@ class Transactor:
             if not deadline.may_begin:
                 raise OutcomeUnknown if pending else DeadlineExceeded
             sightings = await self._read([key for key, _ in operations], deadline)
-            if sightings is None:
-                if pending:
-                    continue
+            if sightings is not None:
+                answers = await self._attempt(operations, request, witness, sightings, pending, deadline)
+                if answers is not None:
+                    return answers
+            elif not pending:
                 raise StoreUnavailable(self._store.name, nothing_sent=True)
-            if witness is not None and (answers := self._settle(pending, sightings[witness])):
-                return answers
-            attempt = _Attempting(operations, sightings, new_write(self._source), self._clock.now(), self._settings)
-            if request and witness is not None and (answers := attempt.first_answers(request, witness)):
-                return answers
-            refusal = attempt.refusal
-            if refusal is not None and pending:
-                raise OutcomeUnknown  # an earlier attempt may yet arrive and make this answer wrong
-            if refusal is None:
-                writes = attempt.writes(request)
-            elif request and request.repeated and witness is not None:
-                writes = [attempt.refusal_write(request, witness)]
-            else:
-                raise refusal
-            outcome = await self._store.transact(writes, timeout=deadline.remaining)
-            self._note(sightings, outcome)
-            if outcome.fate is Fate.APPLIED:
-                if refusal is not None:
-                    raise refusal
-                return attempt.answers
-            if outcome.fate is Fate.FAILED and not pending:
-                raise StoreUnavailable(self._store.name)
-            if outcome.fate is Fate.UNCERTAIN and witness is not None and refusal is None:
-                pending.append(attempt.sent(witness))
         raise OutcomeUnknown if pending else TransactionConflict
+
+    async def _attempt(
+        self,
+        operations: Keyed,
+        request: Request | None,
+        witness: str | None,
+        sightings: Mapping[str, Sighting],
+        pending: list[Attempt],
+        deadline: Deadline,
+    ) -> Sequence[Answer] | None:
+        """Tries once, upon what was read; None: begin anew. ``pending`` are attempts of which the fate is not known."""
+        if witness is not None and (answers := self._settle(pending, sightings[witness])):
+            return answers
+        attempt = _Attempting(operations, sightings, new_write(self._source), self._clock.now(), self._settings)
+        if request and witness is not None and (answers := attempt.first_answers(request, witness)):
+            return answers
+        if attempt.refusal is not None:
+            if pending:
+                raise OutcomeUnknown  # an earlier attempt may yet arrive and make this answer wrong
+            if request and request.repeated and witness is not None:
+                outcome = await self._send([attempt.refusal_write(request, witness)], deadline)
+                if outcome.fate is not Fate.APPLIED:
+                    return None
+            raise attempt.refusal
+        outcome = await self._send(attempt.writes(request), deadline)
+        if outcome.fate is Fate.APPLIED:
+            return attempt.answers
+        if outcome.fate is Fate.FAILED and not pending:
+            raise StoreUnavailable(self._store.name)
+        if outcome.fate is Fate.UNCERTAIN and witness is not None:
+            pending.append(attempt.sent(witness))
+        return None
+
+    async def _send(self, writes: Sequence[CompareAndSet], deadline: Deadline) -> Outcome:
+        outcome = await self._store.transact(writes, timeout=deadline.remaining)
+        for write in writes:
+            self._hints.forget(self._store.name, write.key)  # the store's new etags are not known
+        if outcome.fate is not Fate.APPLIED:
+            _log.info(
+                "transaction not confirmed", store=self._store.name, fate=outcome.fate.value, detail=outcome.detail
+            )
+        return outcome
 
     async def _read(self, keys: Sequence[str], deadline: Deadline) -> dict[str, Sighting] | None:
         """Reads all records; None if that fails."""
@@ -126,14 +146,6 @@ class Transactor:
             raise OutcomeUnknown
         pending[:] = [attempt for attempt in pending if attempt.may_yet_arrive(witness)]
         return None
-
-    def _note(self, keys: Iterable[str], outcome: Outcome) -> None:
-        for key in keys:
-            self._hints.forget(self._store.name, key)  # the store's new etags are not known
-        if outcome.fate is not Fate.APPLIED:
-            _log.info(
-                "transaction not confirmed", store=self._store.name, fate=outcome.fate.value, detail=outcome.detail
-            )
 
 
 class _Attempting:
@@ -170,8 +182,10 @@ class _Attempting:
         Raises:
             KeepstateError: it was refused, or a repeat cannot be told from a first attempt any more.
         """
-        trails = {key: sighting.trail(self._now, self._settings.dead_life_ms // 2) for key, sighting in
-                  self._sightings.items()}
+        trails = {
+            key: sighting.trail(self._now, self._settings.dead_life_ms // 2)
+            for key, sighting in self._sightings.items()
+        }
         for key, operation in self._operations:
             found = None if isinstance(operation, Check) else trails[key].find(request)
             if found is None:
@@ -220,9 +234,7 @@ class _Attempting:
 
     def sent(self, witness: str) -> Attempt:
         """Returns this attempt to be judged later."""
-        return Attempt(
-            write=self._write, base=self._sightings[witness].base, sent_at=self._now, results=self.answers
-        )
+        return Attempt(write=self._write, base=self._sightings[witness].base, sent_at=self._now, results=self.answers)
 
 
 def _first_answer(operation: TransactionOperation, trail: Trail, request: Request, version: Version) -> Answer:

@@ -55,7 +55,7 @@ class Edge:
 
     def begin(self, context: _Context) -> Call:
         """Reads what the call carries besides its message."""
-        metadata = {name: value for name, value in context.invocation_metadata() or ()}
+        metadata = dict(tuple(context.invocation_metadata() or ()))
         given = cast("float | None", context.time_remaining())  # the stubs know only float
         seconds = self._default_seconds if given is None else min(max(given, 0.0), self._longest_seconds)
         correlation_id = metadata.get("x-correlation-id") or secrets.token_hex(8)
@@ -95,7 +95,7 @@ def call(method: Callable[..., Awaitable[_Out]]) -> Callable[..., Awaitable[_Out
             answer = await method(self, request, begun)
         except KeepstateError as failed:
             error = failed
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, its text is not the caller's
             _log.exception("call failed", call=method.__name__, correlation_id=begun.correlation_id)
             error = KeepstateError()
         else:

@@ -306,5 +306,3 @@ class Reader:
         if value not in _CONSISTENCY:
             self.wrong(at, f"{value} is not known to this version of the service")
         return _CONSISTENCY.get(record_pb2.Consistency.ValueType(value), Consistency.STRONG)
-
-

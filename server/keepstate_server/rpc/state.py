@@ -19,7 +19,9 @@ class StateServicer(state_service_pb2_grpc.StateServiceServicer):
 
     store_field = "name.store"
 
-    def __init__(self, edge: Edge, engine: Engine, catalog: Catalog, *, settings: EngineSettings, limits: Limits) -> None:
+    def __init__(
+        self, edge: Edge, engine: Engine, catalog: Catalog, *, settings: EngineSettings, limits: Limits
+    ) -> None:
         """Answers from ``engine``."""
         self.edge = edge
         self._engine = engine
@@ -105,8 +107,10 @@ class StateServicer(state_service_pb2_grpc.StateServiceServicer):
         except StoreNotFound as error:
             index = next(at for at, each in enumerate(operations) if each.name.store == error.store)
             part = (
-                f"checks[{index}]" if index < first_put
-                else f"puts[{index - first_put}]" if index < first_delete
+                f"checks[{index}]"
+                if index < first_put
+                else f"puts[{index - first_put}]"
+                if index < first_delete
                 else f"deletes[{index - first_delete}]"
             )
             raise StoreNotFound(error.store, field=f"{part}.name.store") from None

@@ -22,6 +22,8 @@ __all__ = ["CODES", "DOMAIN", "status_of"]
 
 DOMAIN = "keepstate"
 
+_AFTER_CONFLICT = timedelta(milliseconds=50)
+
 CODES: dict[Reason, code_pb2.Code] = {
     Reason.RECORD_NOT_FOUND: code_pb2.NOT_FOUND,
     Reason.RECORD_ALREADY_EXISTS: code_pb2.ALREADY_EXISTS,
@@ -49,39 +51,40 @@ def status_of(error: KeepstateError, *, store_field: str = "", correlation_id: s
         correlation_id: finds the call in the service's log; told where the fault is the service's.
     """
     code = CODES[error.reason]
-    info = error_details_pb2.ErrorInfo(reason=error.reason.value, domain=DOMAIN)
-    details: list[Message] = [info]
-    match error:
-        case PreconditionFailed():
-            info.metadata.update(
-                {"etag": error.etag, "store": error.name.store, "namespace": error.name.namespace, "key": error.name.key}
-            )
-        case InvalidFields():
-            violations = [(each.field, each.description) for each in error.violations]
-            details.append(_bad_request(violations))
-        case StoreNotFound() if field := error.field or store_field:
-            code = code_pb2.INVALID_ARGUMENT
-            details.append(_bad_request([(field, error.message)]))
-        case UnsupportedByStore():
-            info.metadata.update({"store": error.store, "capability": error.capability})
-        case StoreUnavailable():
-            info.metadata["store"] = error.store
-            if error.nothing_sent:
-                info.metadata["nothing_sent"] = "true"
-            details.append(_retry(error.retry_after))
-        case Overloaded():
-            info.metadata.update({"limit": error.limit, "nothing_sent": "true"})
-            details.append(_retry(error.retry_after))
-        case TransactionConflict():
-            details.append(_retry(timedelta(milliseconds=50)))
+    info = error_details_pb2.ErrorInfo(reason=error.reason.value, domain=DOMAIN, metadata=_metadata(error))
     if error.reason is Reason.INTERNAL and correlation_id:
         info.metadata["correlation_id"] = correlation_id
+    details: list[Message] = [info]
+    if isinstance(error, InvalidFields):
+        details.append(_bad_request([(each.field, each.description) for each in error.violations]))
+    elif isinstance(error, StoreNotFound) and (field := error.field or store_field):
+        code = code_pb2.INVALID_ARGUMENT
+        details.append(_bad_request([(field, error.message)]))
+    elif isinstance(error, StoreUnavailable | Overloaded):
+        details.append(_retry(error.retry_after))
+    elif isinstance(error, TransactionConflict):
+        details.append(_retry(_AFTER_CONFLICT))
     status = status_pb2.Status(code=code, message=error.message)
     for detail in details:
         packed = Any()
         packed.Pack(detail)
         status.details.append(packed)
     return status
+
+
+def _metadata(error: KeepstateError) -> dict[str, str]:
+    match error:
+        case PreconditionFailed():
+            name = error.name
+            return {"etag": error.etag, "store": name.store, "namespace": name.namespace, "key": name.key}
+        case UnsupportedByStore():
+            return {"store": error.store, "capability": error.capability}
+        case StoreUnavailable():
+            return {"store": error.store} | ({"nothing_sent": "true"} if error.nothing_sent else {})
+        case Overloaded():
+            return {"limit": error.limit, "nothing_sent": "true"}
+        case _:
+            return {}
 
 
 def _bad_request(violations: list[tuple[str, str]]) -> error_details_pb2.BadRequest:

@@ -33,7 +33,9 @@ class Knowledge:
         """Returns how each promise is kept on such a store."""
         special = {
             7: PromiseStatus(number=7, keeping=Keeping.STAGED, reason=self.expiry),
-            9: PromiseStatus(number=9, keeping=Keeping.NATIVE, reason="within one store, unless it is encrypted by Dapr")
+            9: PromiseStatus(
+                number=9, keeping=Keeping.NATIVE, reason="within one store, unless it is encrypted by Dapr"
+            )
             if self.rolls_back
             else PromiseStatus(
                 number=9, keeping=Keeping.REFUSED, reason="the store does not roll back; not offered in this version"

@@ -1,8 +1,8 @@
 """Redis (component state.redis).
 
-What was seen of it, on a live sidecar, is in docs/stores.md. In short, and so: never first-write (it overwrites), never a positive
-ttl (EXPIRE also runs after a refused compare, on somebody else's record), always ttl -1 inside a transaction call (EVAL
-and PERSIST are one step there), and no word "mismatch" believed that speaks of the network.
+What was seen of it, on a live sidecar, is in docs/stores.md. What follows: never first-write (it overwrites), never a
+positive ttl (EXPIRE also runs after a refused compare, on somebody else's record), always ttl -1 inside a transaction
+call (EVAL and PERSIST are one step there), and no word "mismatch" believed that speaks of the network.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from keepstate_server.stores.base import (
     Fate,
     Outcome,
     ReadResult,
-    StoreEtag,
     Stored,
+    StoreEtag,
 )
 from keepstate_server.stores.dapr_store import DaprStore, mentions_network
 from keepstate_server.stores.sidecar import SidecarError, StateItem

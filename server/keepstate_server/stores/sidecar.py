@@ -8,7 +8,7 @@ through the client's own stub, with the SDK's generated messages.
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -22,9 +22,10 @@ from dapr.proto import api_v1, common_v1
 
 from keepstate_server.domain.records import Consistency
 from keepstate_server.domain.times import Instant
-from keepstate_server.stores.base import StoreEtag, Stored
+from keepstate_server.stores.address import SidecarAddress
+from keepstate_server.stores.base import Stored, StoreEtag
 
-__all__ = ["BulkItem", "Component", "Sidecar", "SidecarAddress", "SidecarError", "StateItem"]
+__all__ = ["BulkItem", "Component", "Sidecar", "SidecarError", "StateItem"]
 
 _log = structlog.get_logger(__name__)
 
@@ -47,17 +48,6 @@ class SidecarError(Exception):
     def not_sent(self) -> bool:
         """Whether the request certainly never left: no connection could be made."""
         return self.code is grpc.StatusCode.UNAVAILABLE and "failed to connect to all addresses" in self.text
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SidecarAddress:
-    """Where a sidecar listens."""
-
-    grpc: str
-    """As the SDK takes it, e.g. ``127.0.0.1:50001`` or ``https://host:443``."""
-    http: str | None
-    """Base URL for health, e.g. ``http://127.0.0.1:3500``; None: only the gRPC port is asked."""
-    api_token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -212,7 +202,7 @@ class Sidecar:
             await self._stub.ExecuteStateTransaction(request, timeout=timeout)
 
     @property
-    def _stub(self):  # type: ignore[no-untyped-def]  # noqa: ANN202 - the SDK has no types for its stub
+    def _stub(self):  # type: ignore[no-untyped-def]
         if self._client is None:
             raise SidecarError(grpc.StatusCode.UNAVAILABLE, "failed to connect to all addresses; not connected yet")
         return self._client._stub  # noqa: SLF001 - see the module's docstring

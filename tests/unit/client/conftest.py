@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from keepstate import Client
 
+from keepstate import Client
 from tests.unit.client.fake_service import FakeService
 
 

@@ -8,8 +8,9 @@ from datetime import timedelta
 from typing import Any
 
 import grpc
-import keepstate._connection
 import pytest
+
+import keepstate._connection
 from keepstate import (
     Cancelled,
     Client,
@@ -23,7 +24,6 @@ from keepstate import (
     Retry,
     Unavailable,
 )
-
 from tests.unit.client.fake_service import FakeService, refusal
 
 CODE = grpc.StatusCode

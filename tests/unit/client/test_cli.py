@@ -17,13 +17,13 @@ from typing import Any
 import grpc
 import pytest
 import typer
+from typer.core import TyperGroup, TyperOption
+from typer.testing import CliRunner, Result
+
 from keepstate import Client, Conflict, DecodeError, Internal, NotFound, OutcomeUnknown, StoreNotFound, Unavailable
 from keepstate.cli import _calls, _extensions
 from keepstate.cli._app import app
 from keepstate.cli._calls import exit_code
-from typer.core import TyperGroup, TyperOption
-from typer.testing import CliRunner, Result
-
 from tests.unit.client.fake_service import FakeService, refusal
 
 CODE = grpc.StatusCode

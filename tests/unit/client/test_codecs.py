@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from keepstate import Bytes, Client, Codec, DecodeError, EncodeError, Json, Model, Text
 from pydantic import BaseModel
 
+from keepstate import Bytes, Client, Codec, DecodeError, EncodeError, Json, Model, Text
 from tests.unit.client.fake_service import FakeService
 
 JSON = st.recursive(

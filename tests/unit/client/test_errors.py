@@ -10,9 +10,10 @@ from typing import Any
 
 import grpc
 import grpc.aio
-import keepstate
 import pytest
 from google.rpc import status_pb2
+
+import keepstate
 from keepstate import (
     AlreadyExists,
     Client,
@@ -35,7 +36,6 @@ from keepstate import (
 )
 from keepstate._status import error_of_call, error_of_status
 from keepstate.v1 import errors_pb2
-
 from tests.unit.client.fake_service import FakeService, refusal
 
 CODE = grpc.StatusCode

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+
 from keepstate import (
     AlreadyExists,
     Bytes,
@@ -31,7 +32,6 @@ from keepstate import (
     Unavailable,
 )
 from keepstate.v1 import state_service_pb2 as pb
-
 from tests.unit.client.fake_service import FakeService, refusal
 
 DOWN = refusal(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", message="down")

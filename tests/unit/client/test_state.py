@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+
 from keepstate import (
     AlreadyExists,
     Bytes,
@@ -25,7 +26,6 @@ from keepstate import (
     Touched,
 )
 from keepstate.v1 import record_pb2
-
 from tests.unit.client.fake_service import FakeService, refusal
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from keepstate.cli._durations import parse_duration
+
+from keepstate.durations import parse_duration
 
 UNITS = {
     "d": timedelta(days=1),

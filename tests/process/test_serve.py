@@ -1,0 +1,168 @@
+"""The service as a process: its start, its data, its end, as a newcomer and an operator meet them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from dapr.proto import appcallback_service_v1
+from google.protobuf.empty_pb2 import Empty
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from keepstate import Client
+from tests.support.service import KEEPSTATE, ServiceProcess
+
+MakeService = Callable[..., ServiceProcess]
+SERVICES = ("keepstate.v1.StateService", "keepstate.v1.StoreService")
+
+
+def test_what_was_put_is_there_after_a_kill(make_service: MakeService) -> None:
+    service = make_service().start()
+    put = service.keepstate("put", "greeting", "hello")
+    assert put.returncode == 0, put.stderr
+    assert service.keepstate("get", "greeting", "-o", "value").stdout == b"hello"
+    assert service.end(signal.SIGKILL) == -signal.SIGKILL
+    service.start()
+    assert service.keepstate("get", "greeting", "-o", "value").stdout == b"hello"
+
+
+def test_the_start_says_where_it_listens_and_where_the_data_lies(make_service: MakeService) -> None:
+    service = make_service().start()
+    said = service.log.read_text()
+    assert f"listening on {service.address}" in said
+    assert service.environment["KEEPSTATE_DATA"] in said
+    assert "the embedded store" in said
+
+
+def test_reflection_shows_both_services(make_service: MakeService) -> None:
+    service = make_service().start()
+    with grpc.insecure_channel(service.address) as channel:
+        assert set(SERVICES) <= set(ProtoReflectionDescriptorDatabase(channel).get_services())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_lets_calls_under_way_end(make_service: MakeService, number: signal.Signals) -> None:
+    service = await asyncio.to_thread(make_service().start)
+    async with Client(service.address) as state:
+        puts = [asyncio.create_task(state.put(f"k{index}", index)) for index in range(300)]
+        await puts[0]
+        code = await asyncio.to_thread(service.end, number)
+        results = await asyncio.gather(*puts, return_exceptions=True)
+    assert code == 0
+    await asyncio.to_thread(service.start)
+    async with Client(service.address) as state:
+        for index, result in enumerate(results):
+            if isinstance(result, str):
+                assert await state.get(f"k{index}") == index, "what was answered is there"
+
+
+WRONG = {
+    "KEEPSTATE_LISTEN": ("7400", "KEEPSTATE_LISTEN: must be host:port"),
+    "KEEPSTATE_SIDECAR": ("redis", "KEEPSTATE_SIDECAR"),
+    "KEEPSTATE_DEAD_LIFE": ("60s", "KEEPSTATE_DEAD_LIFE must be at least 20 times"),
+    "KEEPSTATE_LONGEST_DELAY": ("soon", "KEEPSTATE_LONGEST_DELAY: 'soon' is not a duration"),
+    "KEEPSTATE_LOG_LEVEL": ("loud", "KEEPSTATE_LOG_LEVEL: must be debug, info, warning or error"),
+    "KEEPSTATE_CONFIG": ("no-such-file.yaml", "KEEPSTATE_CONFIG: there is no file"),
+    "KEEPSTATE_DATA": ("/dev/null", "KEEPSTATE_DATA"),
+    "DAPR_GRPC_PORT": ("many", "DAPR_GRPC_PORT"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_setting_stops_the_start_and_is_named(make_service: MakeService, name: str) -> None:
+    value, message = WRONG[name]
+    service = make_service(**{name: value}).begin()
+    assert service.process.wait(30) == 78
+    said = service.log.read_text()
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_a_wrong_setting_in_the_file_is_named(make_service: MakeService, tmp_path: Path) -> None:
+    file = tmp_path / "keepstate.yaml"
+    file.write_text("default_store: redis\nlissten: 127.0.0.1:1\n")
+    service = make_service(KEEPSTATE_CONFIG=str(file)).begin()
+    assert service.process.wait(30) == 78
+    assert "LISSTEN: there is no such setting" in service.log.read_text()
+
+
+@pytest.mark.parametrize("name", ["KEEPSTATE_LISTEN", "KEEPSTATE_HTTP_LISTEN"])
+def test_off_loopback_it_listens_only_when_told_by_name(make_service: MakeService, name: str) -> None:
+    service = make_service(**{name: "0.0.0.0:0"}).begin()
+    assert service.process.wait(30) == 78
+    assert f"{name}: 0.0.0.0:0 is not loopback" in service.log.read_text()
+
+
+def test_a_taken_port_is_named(make_service: MakeService) -> None:
+    first = make_service().start()
+    for name, address in {
+        "KEEPSTATE_LISTEN": first.address,
+        "KEEPSTATE_HTTP_LISTEN": first.environment["KEEPSTATE_HTTP_LISTEN"],
+    }.items():
+        second = make_service(**{name: address}).begin()
+        assert second.process.wait(30) == 78
+        assert f"{name}: cannot listen on {address}" in second.log.read_text()
+    assert first.is_("ready")
+
+
+def test_what_kubernetes_sets_for_a_service_of_this_name_disturbs_nothing(make_service: MakeService) -> None:
+    address = "tcp://10.0.0.1:7400"
+    make_service(KEEPSTATE_PORT=address, KEEPSTATE_SERVICE_HOST="10.0.0.1", KEEPSTATE_PORT_7400_TCP=address).start()
+
+
+def test_a_missing_sidecar_is_waited_for(
+    make_service: MakeService, free_ports: Callable[[int], tuple[int, ...]], tmp_path: Path
+) -> None:
+    grpc_port, http_port = free_ports(2)
+    service = make_service(DAPR_GRPC_PORT=str(grpc_port), DAPR_HTTP_PORT=str(http_port)).begin()
+    service.wait_until("live")
+    with grpc.insecure_channel(service.address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        for name in ("", *SERVICES):
+            answer = health.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
+            assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            urllib.request.urlopen(f"{service.health}/ready", timeout=5)
+        app_health: Any = appcallback_service_v1
+        assert app_health.AppCallbackHealthCheckStub(channel).HealthCheck(Empty(), timeout=5) is not None
+        early = service.keepstate("put", "k", "v", "--timeout", "2s")
+        assert early.returncode == 69, early.stderr
+        sidecar = subprocess.Popen(
+            [
+                KEEPSTATE,
+                "sidecar",
+                f"--grpc-port={grpc_port}",
+                f"--http-port={http_port}",
+                f"--data={tmp_path / 'sidecar'}",
+            ],
+            env=service.environment,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            service.wait_until("ready")
+            assert health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING
+            assert service.keepstate("put", "k", "v").returncode == 0
+            sidecar.terminate()
+            assert sidecar.wait(10) == 0
+            service.wait_until_not("ready")
+        finally:
+            sidecar.kill()
+            sidecar.wait(10)
+    assert service.end() == 0, "it also ends while it waits"
+
+
+def test_a_call_without_a_store_says_that_one_must_be_named(make_service: MakeService) -> None:
+    """An unset default is the only store; a wrong one is named when it is used."""
+    service = make_service(KEEPSTATE_DEFAULT_STORE="no-such-store").start()
+    put = service.keepstate("put", "k", "v")
+    assert put.returncode != 0
+    assert b"no-such-store" in put.stderr
