@@ -22,7 +22,7 @@ _log = structlog.get_logger(__name__)
 
 _EX_CONFIG = 78
 
-# What leads to the Dapr SDK is imported late: the SDK reads Dapr's variables as it is imported, and fails on a wrong one
+# What leads to the Dapr SDK is imported late: it reads Dapr's variables as it is imported, and fails on a wrong one
 # without naming it. By then the settings have.
 
 _Config = Annotated[

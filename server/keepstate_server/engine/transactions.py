@@ -13,6 +13,7 @@ from keepstate_server.domain.errors import (
     DeadlineExceeded,
     KeepstateError,
     OutcomeUnknown,
+    Overloaded,
     StoreUnavailable,
     TransactionConflict,
 )
@@ -57,6 +58,7 @@ class Transactor:
         Raises:
             PreconditionFailed: one of them does not hold; nothing was changed.
             TransactionConflict: others wrote the same records again and again; nothing was changed.
+            Overloaded: more repeats of writes to one of the records than it can remember; nothing was changed.
             OutcomeUnknown: nobody can tell whether it was applied.
             StoreUnavailable: the store does not answer; nothing was changed.
             DeadlineExceeded: the time is up; nothing was changed.
@@ -64,18 +66,27 @@ class Transactor:
         # The record by which a lost reply and a repeated request are judged: the first that is written.
         witness = min((key for key, operation in operations if not isinstance(operation, Check)), default=None)
         pending: list[Attempt] = []
+        overtaken = False
         for tries in range(self._settings.transaction_attempts):
             await deadline.sleep(pause(tries, self._source))
-            if not deadline.may_begin:
-                raise OutcomeUnknown if pending else DeadlineExceeded
+            self._give_up_in_time(pending, deadline)
             sightings = await self._read([key for key, _ in operations], deadline)
             if sightings is not None:
                 answers = await self._attempt(operations, request, witness, sightings, pending, deadline)
-                if answers is not None:
+                if not isinstance(answers, Fate):
                     return answers
+                overtaken = overtaken or answers is Fate.REFUSED
             elif not pending:
                 raise StoreUnavailable(self._store.name, nothing_sent=True)
-        raise OutcomeUnknown if pending else TransactionConflict
+        if pending:
+            raise OutcomeUnknown
+        raise TransactionConflict if overtaken else StoreUnavailable(self._store.name)
+
+    @staticmethod
+    def _give_up_in_time(pending: Sequence[Attempt], deadline: Deadline) -> None:
+        """Ends a transaction for which nothing more may be sent: the time is up, or the caller has gone."""
+        if not deadline.may_begin:
+            raise OutcomeUnknown if pending else DeadlineExceeded
 
     async def _attempt(
         self,
@@ -85,8 +96,8 @@ class Transactor:
         sightings: Mapping[str, Sighting],
         pending: list[Attempt],
         deadline: Deadline,
-    ) -> Sequence[Answer] | None:
-        """Tries once, upon what was read; None: begin anew. ``pending`` are attempts of which the fate is not known."""
+    ) -> Sequence[Answer] | Fate:
+        """Tries once, upon what was read; a fate: begin anew. ``pending`` are attempts of which it is not known."""
         if witness is not None and (answers := self._settle(pending, sightings[witness])):
             return answers
         attempt = _Attempting(operations, sightings, new_write(self._source), self._clock.now(), self._settings)
@@ -96,20 +107,21 @@ class Transactor:
             if pending:
                 raise OutcomeUnknown  # an earlier attempt may yet arrive and make this answer wrong
             if request and request.repeated and witness is not None:
-                outcome = await self._send([attempt.refusal_write(request, witness)], deadline)
+                outcome = await self._send([attempt.refusal_write(request, witness)], pending, deadline)
                 if outcome.fate is not Fate.APPLIED:
-                    return None
+                    return outcome.fate
             raise attempt.refusal
-        outcome = await self._send(attempt.writes(request), deadline)
+        outcome = await self._send(attempt.writes(request), pending, deadline)
         if outcome.fate is Fate.APPLIED:
             return attempt.answers
         if outcome.fate is Fate.FAILED and not pending:
             raise StoreUnavailable(self._store.name)
         if outcome.fate is Fate.UNCERTAIN and witness is not None:
             pending.append(attempt.sent(witness))
-        return None
+        return outcome.fate
 
-    async def _send(self, writes: Sequence[CompareAndSet], deadline: Deadline) -> Outcome:
+    async def _send(self, writes: Sequence[CompareAndSet], pending: Sequence[Attempt], deadline: Deadline) -> Outcome:
+        self._give_up_in_time(pending, deadline)
         outcome = await self._store.transact(writes, timeout=deadline.remaining)
         for write in writes:
             self._hints.forget(self._store.name, write.key)  # the store's new etags are not known
@@ -199,6 +211,9 @@ class _Attempting:
             raise self.refusal or TransactionConflict
         if request.repeated and not remembers(trails[witness], request, self._settings):
             raise OutcomeUnknown
+        written = [trails[key] for key, operation in self._operations if not isinstance(operation, Check)]
+        if request.repeated and not all(trail.room_for_repeat(self._now) for trail in written):
+            raise Overloaded("repeated writes of one record at a time")
         return None
 
     def writes(self, request: Request | None) -> list[CompareAndSet]:
