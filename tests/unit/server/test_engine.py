@@ -1,0 +1,383 @@
+"""The engine as callers see it: many tasks, many stores, callers that go away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from keepstate_server.domain.errors import (
+    DeadlineExceeded,
+    KeepstateError,
+    OutcomeUnknown,
+    RecordChanged,
+    RecordExists,
+    RecordMissing,
+    StoreNotFound,
+    StoreUnavailable,
+    UnsupportedByStore,
+)
+from keepstate_server.domain.operations import (
+    Check,
+    Delete,
+    Deleted,
+    Found,
+    Get,
+    Operation,
+    Put,
+    TransactionOperation,
+    Written,
+)
+from keepstate_server.domain.records import ABSENT, etag_of
+from keepstate_server.engine.engine import Engine
+from keepstate_server.engine.envelope import Envelope, decode
+from keepstate_server.stores.base import StateStore
+from tests.unit.server.cases import name
+from tests.unit.server.hand import SECOND, SETTINGS, HandClock, HandDeadline, Requests
+from tests.unit.server.model_store import ModelStore, ReadFault, WriteFault
+
+
+@dataclass
+class Shelf:
+    """Stores by name."""
+
+    stores: dict[str, ModelStore]
+
+    async def find(self, name: str, *, timeout: float) -> StateStore:
+        await asyncio.sleep(0)
+        if name not in self.stores:
+            raise StoreNotFound(name)
+        return self.stores[name]
+
+
+@dataclass
+class Service:
+    counts: bool = True
+    clock: HandClock = field(default_factory=HandClock)
+
+    def __post_init__(self) -> None:
+        self.store = ModelStore(clock=self.clock, counts=self.counts)
+        self.second = ModelStore(clock=self.clock, name="second", counts=self.counts)
+        self.engine = self.instance()
+        self.requests = Requests(self.clock)
+
+    def instance(self) -> Engine:
+        shelf = Shelf({"model": self.store, "second": self.second})
+        return Engine(shelf, settings=SETTINGS, clock=self.clock)
+
+    def deadline(self, seconds: float = 30.0) -> HandDeadline:
+        return HandDeadline(self.clock, seconds)
+
+    def envelope(self, key: str = "k") -> Envelope:
+        envelope = decode(self.store.stands(key) or b"")
+        assert envelope is not None
+        return envelope
+
+    async def one(self, operation: Operation) -> object:
+        try:
+            return await self.engine.perform(operation, self.deadline())
+        except KeepstateError as error:
+            return error
+
+    async def all(self, operations: Sequence[Operation]) -> Sequence[object]:
+        return await self.engine.perform_all(operations, self.deadline())
+
+
+@pytest.fixture(params=["sql", "redis"])
+async def service(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
+    service = Service(counts=request.param == "redis")
+    yield service
+    async with asyncio.timeout(5):
+        await service.engine.drain()
+
+
+class Gate:
+    """Holds a call of the store until it is opened."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.open = asyncio.Event()
+
+    async def __call__(self) -> None:
+        self.reached.set()
+        await self.open.wait()
+
+
+async def test_of_64_callers_with_one_etag_one_wins_and_63_learn_the_current_etag(service: Service) -> None:
+    first = await service.one(Put(name=name(), value=b"first"))
+    assert isinstance(first, Written)
+    put = Put(name=name(), value=b"mine", precondition=first.version)
+    results = await asyncio.gather(*(service.one(put) for _ in range(64)))
+    won = [result for result in results if isinstance(result, Written)]
+    lost = [result for result in results if isinstance(result, RecordChanged)]
+    assert (len(won), len(lost)) == (1, 63)
+    assert {result.etag for result in lost} == {etag_of(won[0].version)}
+    assert len(service.store.applied) == 2
+
+
+async def test_callers_of_one_instance_do_not_refuse_each_other(service: Service) -> None:
+    """64 writers of a hot key cost as many writes, not a number that grows with the square."""
+    await service.one(Put(name=name(), value=b"first"))
+    service.store.calls.clear()
+    results = await asyncio.gather(*(service.one(Put(name=name(), value=b"v")) for _ in range(64)))
+    assert all(isinstance(result, Written) for result in results)
+    assert service.store.count("write") == 64
+    assert service.store.count("read") == (0 if service.store.counts else 64)
+
+
+async def test_results_come_in_the_order_asked_also_over_several_stores(service: Service) -> None:
+    operations: list[Operation] = []
+    for number in range(40):
+        store = "second" if number % 3 else "model"
+        operations.append(Put(name=name(f"k{number}", store=store), value=str(number).encode()))
+    written = await service.all(operations)
+    assert all(isinstance(result, Written) for result in written)
+    found = await service.all([Get(name=operation.name) for operation in reversed(operations)])
+    values = [result.record.value for result in found if isinstance(result, Found)]
+    assert values == [str(number).encode() for number in range(39, -1, -1)]
+
+
+async def test_an_unknown_store_fails_its_own_operations_alone(service: Service) -> None:
+    results = await service.all(
+        [
+            Put(name=name("a"), value=b"v"),
+            Put(name=name("b", store="nowhere"), value=b"v"),
+            Get(name=name("c", store="second")),
+        ]
+    )
+    assert [type(result) for result in results] == [Written, StoreNotFound, RecordMissing]
+
+
+async def test_an_outage_of_one_store_fails_its_own_operations_alone(service: Service) -> None:
+    service.second.read_faults.append(ReadFault.FAILS)
+    results = await service.all([Put(name=name("a"), value=b"v"), Put(name=name("b", store="second"), value=b"v")])
+    assert [type(result) for result in results] == [Written, StoreUnavailable]
+
+
+async def test_writes_to_one_key_in_a_batch_apply_in_order(service: Service) -> None:
+    puts = [Put(name=name(), value=str(number).encode()) for number in range(200)]
+    results = await service.all(puts)
+    assert len({result.version for result in results if isinstance(result, Written)}) == 200
+    assert service.envelope().value == b"199"
+    assert len(service.store.applied) == 1
+
+
+async def test_a_thousand_keys_go_out_in_pieces_of_128(service: Service) -> None:
+    results = await service.all([Put(name=name(f"k{number}"), value=b"v") for number in range(1000)])
+    assert all(isinstance(result, Written) for result in results)
+    assert {len(call.keys) for call in service.store.calls} == {128, 1000 % 128}
+    assert len(service.store.calls) == 16
+
+
+async def test_large_values_go_out_in_pieces_of_a_mebibyte(service: Service) -> None:
+    await service.all([Put(name=name(f"k{number}"), value=bytes(400_000)) for number in range(6)])
+    assert [len(call.keys) for call in service.store.calls if call.kind == "write"] == [2, 2, 2]
+
+
+async def test_names_in_different_namespaces_are_different_records(service: Service) -> None:
+    names = [name("b", namespace="a"), name("a/b"), name("b"), name("/b", namespace="a"), name("b", namespace="a/")]
+    results = await service.all([Put(name=each, value=b"v", precondition=ABSENT) for each in names])
+    assert all(isinstance(result, Written) for result in results)
+    assert isinstance(await service.one(Put(name=names[1], value=b"v", precondition=ABSENT)), RecordExists)
+
+
+# Callers that go away
+
+
+async def test_what_was_sent_is_looked_into_to_the_end_though_the_caller_has_gone(service: Service) -> None:
+    gate = Gate()
+    await service.one(Put(name=name(), value=b"first"))
+    await service.one(Get(name=name()))
+    service.store.before_write.append(gate)
+    call = asyncio.create_task(service.one(Put(name=name(), value=b"mine")))
+    await gate.reached.wait()
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    assert call.cancelled()
+    gate.open.set()
+    await service.engine.drain()
+    assert service.envelope().value == b"mine"
+    # What it left is known: the next writer is not refused.
+    service.store.calls.clear()
+    await service.one(Put(name=name(), value=b"next"))
+    assert service.store.count("write") == 1
+
+
+async def test_what_was_not_begun_for_a_caller_that_has_gone_is_dropped(service: Service) -> None:
+    gate = Gate()
+    service.store.before_read.append(gate)
+    call = asyncio.create_task(service.one(Put(name=name(), value=b"mine")))
+    await gate.reached.wait()
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    gate.open.set()
+    await service.engine.drain()
+    assert service.store.applied == []
+
+
+async def test_a_writer_that_waits_behind_another_is_dropped_when_its_caller_goes(service: Service) -> None:
+    gate = Gate()
+    service.store.before_write.append(gate)
+    ahead = asyncio.create_task(service.one(Put(name=name(), value=b"ahead")))
+    await gate.reached.wait()
+    behind = asyncio.create_task(service.one(Put(name=name(), value=b"behind")))
+    await asyncio.sleep(0.01)
+    behind.cancel()
+    await asyncio.gather(behind, return_exceptions=True)
+    gate.open.set()
+    assert isinstance(await ahead, Written)
+    await service.engine.drain()
+    assert service.envelope().value == b"ahead"
+    assert len(service.store.applied) == 1
+
+
+async def test_a_writer_whose_time_passes_behind_another_has_nothing_sent(service: Service) -> None:
+    gate = Gate()
+    service.store.before_write.append(gate)
+    ahead = asyncio.create_task(service.one(Put(name=name(), value=b"ahead")))
+    await gate.reached.wait()
+    calls = len(service.store.calls)
+    results = await service.engine.perform_all([Put(name=name(), value=b"behind")], service.deadline(0.01))
+    assert isinstance(results[0], DeadlineExceeded)
+    assert len(service.store.calls) == calls
+    gate.open.set()
+    assert isinstance(await ahead, Written)
+
+
+async def test_a_reader_does_not_wait_behind_a_writer(service: Service) -> None:
+    await service.one(Put(name=name(), value=b"first"))
+    await service.one(Get(name=name()))
+    gate = Gate()
+    service.store.before_write.append(gate)
+    writing = asyncio.create_task(service.one(Put(name=name(), value=b"second")))
+    await gate.reached.wait()
+    async with asyncio.timeout(5):
+        found = await service.one(Get(name=name()))
+    assert isinstance(found, Found)
+    assert found.record.value == b"first"
+    gate.open.set()
+    await writing
+
+
+async def test_a_cancelled_batch_leaves_nothing_half_looked_into(service: Service) -> None:
+    gate = Gate()
+    service.store.before_write.append(gate)
+    service.store.write_faults.append(WriteFault.REPLY_LOST)
+    operations = [Put(name=name(f"k{number}"), value=b"v") for number in range(5)]
+    call = asyncio.create_task(service.all(operations))
+    await gate.reached.wait()
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    gate.open.set()
+    await service.engine.drain()
+    results = await service.all([Put(name=name(f"k{number}"), value=b"w") for number in range(5)])
+    assert all(isinstance(result, Written) for result in results)
+    assert len(service.store.applied) == 10
+
+
+# Transactions, as the engine offers them
+
+
+async def test_a_transaction_is_refused_where_the_store_does_not_roll_back() -> None:
+    service = Service(counts=True)
+    with pytest.raises(UnsupportedByStore) as refused:
+        await service.engine.transact([Put(name=name(), value=b"v")], None, service.deadline())
+    assert refused.value.capability == "rollback"
+    assert service.store.applied == []
+
+
+async def test_a_transaction_over_several_stores_is_refused_before_anything_is_written() -> None:
+    service = Service(counts=False)
+    operations: list[TransactionOperation] = [
+        Put(name=name(), value=b"v"),
+        Put(name=name(store="second"), value=b"v"),
+    ]
+    with pytest.raises(UnsupportedByStore):
+        await service.engine.transact(operations, None, service.deadline())
+    assert service.store.calls == service.second.calls == []
+
+
+async def test_a_transaction_on_a_store_that_is_not_ready_is_unavailable() -> None:
+    service = Service(counts=False)
+    service.store.prepare_faults.append("no probe")
+    with pytest.raises(StoreUnavailable) as unavailable:
+        await service.engine.transact([Put(name=name(), value=b"v")], None, service.deadline())
+    assert unavailable.value.nothing_sent
+
+
+async def test_a_transaction_that_was_sent_is_ended_though_its_caller_has_gone() -> None:
+    service = Service(counts=False)
+    gate = Gate()
+    service.store.before_write.append(gate)
+    operations: list[TransactionOperation] = [
+        Put(name=name("a"), value=b"v"),
+        Delete(name=name("b")),
+        Check(name=name("c"), precondition=ABSENT),
+    ]
+    call = asyncio.create_task(service.engine.transact(operations, None, service.deadline()))
+    await gate.reached.wait()
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    gate.open.set()
+    await service.engine.drain()
+    assert service.envelope("a").value == b"v"
+
+
+async def test_writers_and_transactions_on_the_same_records_never_lose_a_write() -> None:
+    """Each adds one, by etag, to both records or to one of them."""
+    service = Service(counts=False)
+    for key in ("a", "b"):
+        await service.one(Put(name=name(key), value=b"0"))
+
+    async def read(key: str) -> Found:
+        found = await service.one(Get(name=name(key)))
+        assert isinstance(found, Found)
+        return found
+
+    def more(found: Found, key: str) -> Put:
+        value = str(int(found.record.value) + 1).encode()
+        return Put(name=name(key), value=value, precondition=found.record.version)
+
+    async def single(key: str) -> int:
+        while True:
+            result = await service.one(more(await read(key), key))
+            if isinstance(result, Written):
+                return 1
+            assert isinstance(result, RecordChanged)
+
+    async def both() -> int:
+        while True:
+            operations: list[TransactionOperation] = [more(await read(key), key) for key in ("a", "b")]
+            try:
+                await service.engine.transact(operations, service.requests.new(), service.deadline(3600))
+            except RecordChanged:
+                continue
+            return 1
+
+    await asyncio.gather(*(single(key) for key in "ab" * 5), *(both() for _ in range(5)))
+    assert (service.envelope("a").value, service.envelope("b").value) == (b"10", b"10")
+
+
+async def test_an_outcome_that_nobody_can_tell_is_said_of_that_operation_alone(service: Service) -> None:
+    """One key's reply is lost and its record's trail overflows; the other key's is found."""
+    await service.all([Put(name=name(key), value=b"first") for key in ("a", "b")])
+    await service.all([Get(name=name(key)) for key in ("a", "b")])
+    service.store.write_faults.append(WriteFault.REPLY_LOST)
+    others = service.instance()
+
+    async def overflow() -> None:
+        for _ in range(20):
+            await others.perform(Put(name=name("a"), value=b"others'"), service.deadline())
+
+    service.store.before_read.append(overflow)
+    results = await service.all([Put(name=name(key), value=b"mine") for key in ("a", "b")])
+    assert [type(result) for result in results] == [OutcomeUnknown, Written]
+
+
+async def test_a_delete_of_what_expired_says_that_nothing_was_there(service: Service) -> None:
+    at = service.clock.now() + SECOND
+    await service.one(Put(name=name(), value=b"v", expiry=type(service.clock.now())(at)))
+    service.clock.advance(SECOND)
+    assert await service.one(Delete(name=name())) == Deleted(existed=False)
