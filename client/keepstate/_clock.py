@@ -38,6 +38,11 @@ class ServiceClock:
         self._monotonic = monotonic
         self._best: _Sample | None = None
 
+    @property
+    def known(self) -> bool:
+        """Whether an answer has told the service's time."""
+        return self._best is not None
+
     def now(self) -> float:
         """The service's time in seconds since 1970."""
         if self._best is None:

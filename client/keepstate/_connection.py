@@ -10,17 +10,20 @@ import itertools
 import random
 import secrets
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
 
 from keepstate import errors
 from keepstate._clock import ServiceClock
 from keepstate._status import error_of_call
-from keepstate.v1 import record_pb2
+from keepstate.v1 import record_pb2, store_service_pb2
+from keepstate.v1 import state_service_pb2 as pb
 from keepstate.v1.state_service_pb2_grpc import StateServiceStub
 from keepstate.v1.store_service_pb2_grpc import StoreServiceStub
 
@@ -36,7 +39,7 @@ TIME_KEY = "keepstate-time"
 
 _sleep = asyncio.sleep  # so that tests need not wait
 
-Req = TypeVar("Req")
+Req = TypeVar("Req", bound=Message)
 Resp = TypeVar("Resp")
 
 
@@ -76,6 +79,7 @@ class Connection:
         self._client_number = secrets.randbelow(2**64 - 1) + 1
         self._write_numbers = itertools.count(1)
         self._channel: _Channel | None = None
+        self._learning = asyncio.Lock()
         self._closed = False
 
     @property
@@ -102,10 +106,8 @@ class Connection:
             await self._channel.channel.close()
 
     def next_request(self) -> record_pb2.RequestId:
-        """What makes the next write distinguishable from all others."""
-        request = record_pb2.RequestId(client=self._client_number, number=next(self._write_numbers))
-        request.first_sent.FromNanoseconds(int(self._clock.now() * 1e9))
-        return request
+        """What makes the next write distinguishable from all others. The time is filled in when it is sent."""
+        return record_pb2.RequestId(client=self._client_number, number=next(self._write_numbers))
 
     async def call(
         self,
@@ -121,6 +123,11 @@ class Connection:
             KeepstateError: the call failed.
         """
         deadline = time.monotonic() + (self._timeout if timeout is None else _seconds(timeout))
+        if writes:
+            await self._learn_time(deadline)
+            now = int(self._clock.now() * 1e9)
+            for each in _requests_in(request):
+                each.first_sent.FromNanoseconds(now)
         attempt = 0
         while True:
             try:
@@ -141,7 +148,7 @@ class Connection:
         try:
             response = await call
         except grpc.aio.AioRpcError as error:
-            self._observe(error.initial_metadata(), error.trailing_metadata(), sent=sent)
+            self._observe(error.trailing_metadata(), sent=sent)
             failure = error_of_call(error, writes=writes)
             # An answer of the service says all there is to say. Otherwise gRPC's own account of it helps.
             raise failure from (None if failure.reason else error)
@@ -151,14 +158,27 @@ class Connection:
                 kind = errors.OutcomeUnknown if writes else errors.Cancelled
                 raise kind("the client was closed during the call", code=grpc.StatusCode.CANCELLED) from None
             raise
-        self._observe(await call.initial_metadata(), sent=sent)
+        self._observe(await call.trailing_metadata(), sent=sent)
         return response
 
-    def _observe(self, *metadata: grpc.aio.Metadata | None, sent: float) -> None:
-        received = time.monotonic()
-        for entries in metadata:
-            if entries and isinstance(stamp := entries.get(TIME_KEY), str):
-                self._clock.observe(stamp, sent=sent, received=received)
+    def _observe(self, metadata: grpc.aio.Metadata | None, *, sent: float) -> None:
+        if metadata and isinstance(stamp := metadata.get(TIME_KEY), str):
+            self._clock.observe(stamp, sent=sent, received=time.monotonic())
+
+    async def _learn_time(self, deadline: float) -> None:
+        """Ask for the service's time before the first write: by a wrong one it would be refused, or taken for old."""
+        async with self._learning:
+            if self._clock.known:
+                return
+            try:
+                await self._send(
+                    self.store_service.GetStore,
+                    store_service_pb2.GetStoreRequest(),
+                    deadline - time.monotonic(),
+                    writes=False,
+                )
+            except errors.KeepstateError:
+                # Refusals tell the time too. Where nobody answers, the write's own failure says it better.
                 return
 
     def _pause_before_repeat(self, error: errors.KeepstateError, attempt: int, *, writes: bool) -> float | None:
@@ -177,6 +197,18 @@ class _Channel:
         self.channel = channel
         self.state_service = StateServiceStub(channel)
         self.store_service = StoreServiceStub(channel)
+
+
+def _requests_in(message: Message) -> Iterator[record_pb2.RequestId]:
+    """All requests that a message carries."""
+    match message:
+        case pb.BatchRequest():
+            for operation in message.operations:
+                if kind := operation.WhichOneof("operation"):
+                    yield from _requests_in(getattr(operation, kind))
+        case pb.PutRequest() | pb.DeleteRequest() | pb.TouchRequest() | pb.UpdateRequest() | pb.TransactRequest():
+            if message.HasField("request"):
+                yield message.request
 
 
 def _options() -> list[tuple[str, str | int]]:

@@ -103,6 +103,10 @@ class FakeService:
 
     def _handler(self, name: str, method: Callable[[Any], Message]) -> Any:
         async def handle(request: Any, context: Any) -> Any:
+            if name == "GetStore" and not request.name:
+                # So a client asks for the time before its first write: beside the point of most tests, so not scripted.
+                context.set_trailing_metadata((("keepstate-time", self._stamp()),))
+                return method(request)
             self.calls.append((name, request))
             try:
                 answer = await self._answer(request, context, method)
@@ -112,7 +116,7 @@ class FakeService:
                 status = refused.status
                 await context.abort(CODES[status.code], status.message, trailing_metadata=(packed, stamp))
             else:
-                await context.send_initial_metadata((("keepstate-time", self._stamp()),))
+                context.set_trailing_metadata((("keepstate-time", self._stamp()),))
                 return answer
 
         return handle

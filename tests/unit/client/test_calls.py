@@ -200,13 +200,31 @@ async def test_every_write_is_a_request_of_its_own(address: str, state: Client[A
     assert service.calls[-1][1].request.client not in (0, requests[0].client)
 
 
-async def test_a_failure_tells_the_services_time_too(state: Client[Any], service: FakeService) -> None:
+async def test_the_first_write_already_carries_the_services_time(state: Client[Any], service: FakeService) -> None:
+    """With a clock of its own it would be refused as from the future, or taken for an old request."""
     service.clock = lambda: 1_900_000_000.0
+    await state.put("a", 1)
+    (_, request), *_ = service.calls
+    assert abs(request.request.first_sent.ToNanoseconds() / 1e9 - 1_900_000_000) < 5
+
+
+async def test_a_failure_tells_the_services_time_too(state: Client[Any], service: FakeService) -> None:
+    await state.put("a", 1)
+    service.clock = lambda: 1_900_000_000.0  # another instance answers, say
     with pytest.raises(Conflict):
         await state.put("a", 1, if_etag="none")
     await state.put("a", 1)
-    first, second = (request.request.first_sent.seconds for _, request in service.calls)
-    assert first < 1_900_000_000 <= second
+    _, second, third = (request.request.first_sent.seconds for _, request in service.calls)
+    assert second < 1_900_000_000 <= third + 5
+
+
+async def test_the_writes_of_a_batch_carry_the_time_of_its_sending(state: Client[Any], service: FakeService) -> None:
+    service.clock = lambda: 1_900_000_000.0
+    await state.put_many({f"k{number}": number for number in range(3)})
+    (_, batch), *_ = service.calls
+    stamps = {each.put.request.first_sent.ToNanoseconds() for each in batch.operations}
+    assert len(stamps) == 1
+    assert abs(stamps.pop() / 1e9 - 1_900_000_000) < 5
 
 
 async def test_a_closed_client_says_so(address: str) -> None:
