@@ -1,0 +1,128 @@
+"""Components that most would not expect: encrypted by Dapr, with a ttl of their own, of a version that is not used."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from keepstate.v1 import state_service_pb2 as pb
+from keepstate.v1 import store_service_pb2
+from keepstate_server.domain.names import stored_key
+from keepstate_server.stores.address import SidecarAddress
+from keepstate_server.stores.sidecar import StateItem
+from tests.contract.api import ABSENT, Api, Refused, if_etag
+from tests.contract.conftest import Backend, eventually, running_service
+from tests.support.containers import Containers
+from tests.support.servers import DaprContainer
+
+pytestmark = pytest.mark.containers
+
+ENCRYPTED = ("redis-encrypted", "postgresql-encrypted", "sqlite-encrypted", "memory-encrypted")
+every_encrypted_store = pytest.mark.parametrize("store", ENCRYPTED)
+
+
+@pytest.fixture(scope="module")
+async def backend(odd_sidecar: DaprContainer) -> AsyncIterator[Backend]:
+    address = SidecarAddress(grpc=odd_sidecar.grpc_target, http=odd_sidecar.http_endpoint)
+    async with running_service(address) as running:
+        yield running
+
+
+@pytest.fixture
+def api(backend: Backend, store: str) -> Api:
+    return Api(backend.channel, store, uuid.uuid4().hex)
+
+
+@every_encrypted_store
+async def test_encryption_destroys_nothing(api: Api) -> None:
+    """State transactions would write `[104 105]` for `hi`: the service finds out before its first write."""
+    keys = [api.key() for _ in range(20)]
+    results = await api.batch([pb.BatchOperation(put=api.put_request(key, key.encode())) for key in keys])
+    assert {each.WhichOneof("result") for each in results} == {"put"}
+    for key, result in zip(keys, results, strict=True):
+        record = await api.get(key)
+        assert (record.value, record.etag) == (key.encode(), result.put.etag)
+    alone = api.key()
+    etag = await api.put(alone, b"hi", ttl=timedelta(minutes=1))
+    await api.touch(alone)
+    await api.put(alone, b"\x00\xff", when=if_etag(etag))
+    assert await api.value(alone) == b"\x00\xff"
+    assert await api.delete(alone) is True
+    await api.put(alone, b"again", when=ABSENT)
+    assert await api.value(alone) == b"again"
+
+
+@every_encrypted_store
+async def test_of_many_writers_on_an_encrypted_store_one_wins(api: Api) -> None:
+    key = api.key()
+    held = await api.put(key)
+    results = await asyncio.gather(
+        *(api.put(key, str(number).encode(), when=if_etag(held)) for number in range(32)), return_exceptions=True
+    )
+    assert sum(isinstance(result, str) for result in results) == 1
+    assert {each.what for each in results if isinstance(each, Refused)} == {("ABORTED", "ETAG_MISMATCH")}
+
+
+@every_encrypted_store
+async def test_transactions_on_an_encrypted_store_are_refused(api: Api) -> None:
+    key = api.key()
+    with pytest.raises(Refused) as refused:
+        await api.transact(puts=[api.put_request(key), api.put_request(api.key())])
+    assert refused.value.what == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_STORE")
+    assert await api.value(key) is None
+
+
+@every_encrypted_store
+async def test_an_expiry_of_another_programs_value_does_not_outlive_it(api: Api, backend: Backend, store: str) -> None:
+    key, gone = api.key(), api.key()
+    for each in (key, gone):
+        item = StateItem(key=stored_key("", each), value=b"plain", etag=None, ttl_seconds=2)
+        await backend.sidecar.save(store, [item], timeout=10)
+    await api.put(key, b"mine", when=if_etag((await api.get(key)).etag))
+
+    async def the_other_is_gone() -> bool:
+        return await api.value(gone) is None
+
+    await eventually(the_other_is_gone)
+    assert await api.value(key) == b"mine"
+
+
+@pytest.mark.parametrize("store", ["redis-with-ttl"])
+async def test_a_ttl_of_the_component_removes_no_record(api: Api, containers: Containers, store: str) -> None:
+    key, batched = api.key(), api.key()
+    await api.put(key)
+    await api.batch([pb.BatchOperation(put=api.put_request(each)) for each in (batched, api.key())])
+    await api.put(key, b"again")
+    for each in (key, batched):
+        stored = f"{store}||{stored_key('', each)}"
+        assert await asyncio.to_thread(containers.redis.cli, "TTL", stored) == "-1"
+
+
+@pytest.mark.parametrize("store", ["postgresql-without-version"])
+async def test_a_component_that_is_not_known_is_refused_and_said_why(api: Api, store: str) -> None:
+    calls = [
+        api.put(api.key()),
+        api.value(api.key()),
+        api.transact(puts=[api.put_request(api.key())]),
+    ]
+    for call in calls:
+        with pytest.raises(Refused) as refused:
+            await call
+        assert refused.value.what == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_STORE")
+        assert "version: v2" in refused.value.message
+    told = (await api.call(api.stores.GetStore(store_service_pb2.GetStoreRequest(name=store)))).store
+    assert {each.keeping for each in told.promises} == {store_service_pb2.KEEPING_REFUSED}
+    listed = await api.call(api.stores.ListStores(store_service_pb2.ListStoresRequest()))
+    assert store in [each.name for each in listed.stores]
+
+
+@pytest.mark.parametrize("store", [""])
+async def test_without_a_default_a_store_must_be_named(api: Api, store: str) -> None:
+    with pytest.raises(Refused) as refused:
+        await api.put(api.key())
+    assert refused.value.what == ("INVALID_ARGUMENT", "INVALID_FIELDS")
+    assert refused.value.fields == ["name.store"]
