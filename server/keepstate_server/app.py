@@ -134,7 +134,6 @@ class Service:
     def _make_server(self, engine: Engine, catalog: Catalog) -> grpc.aio.Server:
         settings = self._settings
         server = grpc.aio.server(
-            maximum_concurrent_rpcs=settings.concurrent_calls,
             options=[
                 ("grpc.so_reuseport", 0),  # a second service on the port shall be noticed
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -148,6 +147,7 @@ class Service:
             clock=self._clock,
             default_seconds=settings.default_deadline.total_seconds(),
             longest_seconds=settings.longest_deadline.total_seconds(),
+            most_calls=settings.concurrent_calls,
         )
         state = StateServicer(edge, engine, catalog, settings=settings.engine, limits=settings.limits)
         state_service_pb2_grpc.add_StateServiceServicer_to_server(state, server)

@@ -11,8 +11,8 @@ import pytest
 
 from keepstate.v1 import record_pb2
 from keepstate.v1 import state_service_pb2 as pb
-from tests.contract.api import Api, if_etag
-from tests.contract.conftest import MovableClock
+from tests.contract.api import Api, Refused, if_etag
+from tests.contract.conftest import Backend, MovableClock, running_service
 
 
 @pytest.mark.promise(10)
@@ -67,6 +67,18 @@ async def test_every_answer_tells_the_services_time(api: Api, clock: MovableCloc
         moment = datetime.fromisoformat(str(told))
         assert moment.tzinfo == UTC
         assert abs(moment.timestamp() * 1000 - clock.now()) < 20_000
+
+
+@pytest.mark.promise(13)
+async def test_too_many_calls_at_once_are_told_when_to_come_again(backend: Backend, store: str) -> None:
+    async with running_service(backend.address, concurrent_calls=2) as small:
+        api = Api(small.channel, store, "crowd")
+        results = await asyncio.gather(*(api.put(api.key()) for _ in range(50)), return_exceptions=True)
+        refused = [each for each in results if isinstance(each, Refused)]
+        assert {each.what for each in refused} == {("RESOURCE_EXHAUSTED", "OVERLOADED")}
+        assert all(each.retry_after and each.metadata["nothing_sent"] == "true" for each in refused)
+        assert sum(isinstance(each, str) for each in results) >= 2
+        await api.put(api.key())
 
 
 @pytest.mark.promise(13)

@@ -3,7 +3,8 @@
 import functools
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, cast
 
@@ -12,7 +13,7 @@ import structlog
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 
-from keepstate_server.domain.errors import KeepstateError, Reason
+from keepstate_server.domain.errors import KeepstateError, Overloaded, Reason
 from keepstate_server.domain.times import Clock, Instant, as_datetime
 from keepstate_server.engine.deadline import Deadline
 from keepstate_server.rpc.status import status_of
@@ -47,9 +48,14 @@ class Call:
 class Edge:
     """What servicers have in common."""
 
-    def __init__(self, *, clock: Clock, default_seconds: float, longest_seconds: float) -> None:
-        """A call without a deadline gets ``default_seconds``; none gets more than ``longest_seconds``."""
+    def __init__(self, *, clock: Clock, default_seconds: float, longest_seconds: float, most_calls: int) -> None:
+        """A call without a deadline gets ``default_seconds``; none gets more than ``longest_seconds``.
+
+        ``most_calls`` may be under way at a time; more are refused.
+        """
         self._clock = clock
+        self._most_calls = most_calls
+        self._calls = 0
         self._default_seconds = default_seconds
         self._longest_seconds = longest_seconds
 
@@ -65,6 +71,21 @@ class Edge:
             correlation_id=str(correlation_id)[:64],
             resent=str(metadata.get("grpc-previous-rpc-attempts", "0")) not in ("", "0"),
         )
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Counts a call for as long as it is under way.
+
+        Raises:
+            Overloaded: there are too many.
+        """
+        if self._calls >= self._most_calls:
+            raise Overloaded("calls under way")
+        self._calls += 1
+        try:
+            yield
+        finally:
+            self._calls -= 1
 
     def closing(self, begun: Call, status: status_pb2.Status | None = None) -> tuple[tuple[str, str | bytes], ...]:
         """Returns the metadata that goes with the end of every answer."""
@@ -90,13 +111,15 @@ def call(method: Callable[..., Awaitable[_Out]]) -> Callable[..., Awaitable[_Out
         edge = self.edge
         began = time.monotonic()
         begun = edge.begin(context)
+        structlog.contextvars.bind_contextvars(correlation_id=begun.correlation_id)  # each call is a task of its own
         error: KeepstateError
         try:
-            answer = await method(self, request, begun)
+            with edge.admitted():
+                answer = await method(self, request, begun)
         except KeepstateError as failed:
             error = failed
         except Exception:  # noqa: BLE001 - whatever it is, its text is not the caller's
-            _log.exception("call failed", call=method.__name__, correlation_id=begun.correlation_id)
+            _log.exception("call failed", call=method.__name__)
             error = KeepstateError()
         else:
             context.set_trailing_metadata(edge.closing(begun))
@@ -108,7 +131,6 @@ def call(method: Callable[..., Awaitable[_Out]]) -> Callable[..., Awaitable[_Out
             call=method.__name__,
             reason=error.reason.value,
             seconds=round(time.monotonic() - began, 4),
-            correlation_id=begun.correlation_id,
         )
         await context.abort(_CODES[status.code], status.message, edge.closing(begun, status))
         raise AssertionError("abort raises")
