@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import grpc
 
@@ -45,10 +45,18 @@ _NETWORK_WORDS = (
 )
 
 
-def mentions_network(text: str, writes: Sequence[CompareAndSet]) -> bool:
-    """Says whether a failure's text tells of the network or of a time limit. The writes' keys in it do not count."""
-    for write in writes:
-        text = text.replace(write.key, "")
+def mentions_network(text: str, keys: Iterable[str]) -> bool:
+    """Says whether a failure's text tells of the network or of a time limit.
+
+    The ``keys`` that it names do not count, where they stand as stores name them: behind the component's prefix, or
+    behind the word "key". Elsewhere they do: to take a key "e" out of the whole text would make "EOF" unreadable.
+    """
+    for key in filter(_has_network_words, keys):
+        text = text.replace(f"||{key}", "||").replace(f"key {key}", "key ")
+    return _has_network_words(text)
+
+
+def _has_network_words(text: str) -> bool:
     lower = text.lower()
     return any(word in lower for word in _NETWORK_WORDS)
 
@@ -154,9 +162,9 @@ class DaprStore:
 
     def _outcome(self, error: SidecarError, writes: Sequence[CompareAndSet], *, refused: bool) -> Outcome:
         """Returns the fate of writes that failed so; ``refused``: the store's words are those of a refusal of them."""
-        if error.not_sent or (error.code in _TURNED_AWAY and not refused):
+        if error.not_sent or error.too_large or (error.code in _TURNED_AWAY and not refused):
             fate = Fate.FAILED
-        elif refused and not mentions_network(error.text, writes):
+        elif refused and not mentions_network(error.text, (write.key for write in writes)):
             fate = Fate.REFUSED
         else:
             fate = Fate.UNCERTAIN

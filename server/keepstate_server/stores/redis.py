@@ -67,7 +67,7 @@ class RedisStore(DaprStore):
         try:
             await call(self.name, [item], timeout=timeout)
         except SidecarError as error:
-            if not _is_refusal(error) or mentions_network(error.text.replace(key, ""), ()):
+            if not _is_refusal(error) or mentions_network(error.text, [key]):
                 return Failure(detail=str(error))
         return await self._get(key, Consistency.STRONG, timeout)
 

@@ -49,6 +49,11 @@ class SidecarError(Exception):
         """Whether the request certainly never left: no connection could be made."""
         return self.code is grpc.StatusCode.UNAVAILABLE and "failed to connect to all addresses" in self.text
 
+    @property
+    def too_large(self) -> bool:
+        """Whether a message was over the limit of one side. Of a write that is the request: its answer is empty."""
+        return self.code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in self.text
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Component:
