@@ -1,4 +1,4 @@
-"""No call of the service blocks its event loop: neither while it waits for a sidecar, nor when it connects, nor at work."""
+"""No call of the service blocks its event loop: not while it waits for a sidecar, nor as it connects, nor at work."""
 
 from __future__ import annotations
 
