@@ -206,9 +206,11 @@ class Overloaded(KeepstateError):
 
     reason = Reason.OVERLOADED
 
-    def __init__(self, limit: str, *, retry_after: timedelta = timedelta(seconds=1)) -> None:
+    def __init__(self, limit: str, *, retry_after: timedelta = timedelta(seconds=1), nothing_sent: bool = True) -> None:
         self.limit = limit
         self.retry_after = retry_after
+        self.nothing_sent = nothing_sent
+        """Nothing was sent to a store on behalf of this call. Of a repeat that is not said: its first attempt was."""
 
     @property
     def message(self) -> str:

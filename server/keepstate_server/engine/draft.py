@@ -159,7 +159,7 @@ class Draft:
         if request and request.repeated and not remembers(self._trail, request, self._settings):
             return OutcomeUnknown()
         if request and request.repeated and not self._trail.room_for_repeat(self._now, self._requests):
-            return Overloaded("repeated writes of one record at a time")
+            return Overloaded("repeated writes of one record at a time", nothing_sent=False)
         result = self._perform(operation, position)
         if request:
             self._note(request, position, result)

@@ -213,7 +213,7 @@ class _Attempting:
             raise OutcomeUnknown
         written = [trails[key] for key, operation in self._operations if not isinstance(operation, Check)]
         if request.repeated and not all(trail.room_for_repeat(self._now) for trail in written):
-            raise Overloaded("repeated writes of one record at a time")
+            raise Overloaded("repeated writes of one record at a time", nothing_sent=False)
         return None
 
     def writes(self, request: Request | None) -> list[CompareAndSet]:

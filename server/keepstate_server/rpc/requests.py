@@ -163,6 +163,11 @@ class Reader:
         """
         if message.updates:
             raise NotImplementedYet("updates")
+        # Before anything is read: there could be a hundred thousand.
+        count = len(message.checks) + len(message.puts) + len(message.deletes)
+        if not 1 <= count <= self.limits.transaction_records:
+            self.wrong("puts", f"a transaction must name 1 to {self.limits.transaction_records} records, not {count}")
+            self.finish()
         operations: dict[str, TransactionOperation] = {}
         for index, check in enumerate(message.checks):
             operations[f"checks[{index}]."] = self._check(check, f"checks[{index}].")
@@ -184,6 +189,8 @@ class Reader:
         store = message.store or self.default_store
         if not store:
             self.wrong(f"{at}.store", "must be set: the service has no default store")
+        elif fault := key_fault(store):
+            self.wrong(f"{at}.store", fault)
         if fault := namespace_fault(message.namespace):
             self.wrong(f"{at}.namespace", fault)
         if fault := key_fault(message.key):
@@ -219,10 +226,6 @@ class Reader:
 
     def _transaction_limits(self, operations: Mapping[str, TransactionOperation]) -> None:
         limits = self.limits
-        if not operations:
-            self.wrong("puts", "a transaction must have at least one operation")
-        if len(operations) > limits.transaction_records:
-            self.wrong("puts", f"a transaction may name at most {limits.transaction_records} records")
         values = sum(len(each.value) for each in operations.values() if isinstance(each, Put))
         if values > limits.transaction_value_bytes:
             self.wrong("puts", f"values must be at most {limits.transaction_value_bytes} bytes together, not {values}")

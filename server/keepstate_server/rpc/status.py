@@ -1,5 +1,6 @@
 """The one table that maps errors to gRPC statuses (promise 13)."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from google.protobuf.any_pb2 import Any
@@ -23,6 +24,11 @@ __all__ = ["CODES", "DOMAIN", "status_of"]
 DOMAIN = "keepstate"
 
 _AFTER_CONFLICT = timedelta(milliseconds=50)
+
+# An error travels in the metadata of its answer, of which clients take 8 KiB: with more they see another error. There a
+# message takes up to three times its bytes.
+_MAX_DETAIL_BYTES = 3 * 1024
+_MAX_MESSAGE_BYTES = 512
 
 CODES: dict[Reason, code_pb2.Code] = {
     Reason.RECORD_NOT_FOUND: code_pb2.NOT_FOUND,
@@ -51,6 +57,7 @@ def status_of(error: KeepstateError, *, store_field: str = "", correlation_id: s
         correlation_id: finds the call in the service's log; told where the fault is the service's.
     """
     code = CODES[error.reason]
+    message = _shortened(error.message)
     info = error_details_pb2.ErrorInfo(reason=error.reason.value, domain=DOMAIN, metadata=_metadata(error))
     if error.reason is Reason.INTERNAL and correlation_id:
         info.metadata["correlation_id"] = correlation_id
@@ -59,12 +66,12 @@ def status_of(error: KeepstateError, *, store_field: str = "", correlation_id: s
         details.append(_bad_request([(each.field, each.description) for each in error.violations]))
     elif isinstance(error, StoreNotFound) and (field := error.field or store_field):
         code = code_pb2.INVALID_ARGUMENT
-        details.append(_bad_request([(field, error.message)]))
+        details.append(_bad_request([(field, message)]))
     elif isinstance(error, StoreUnavailable | Overloaded):
         details.append(_retry(error.retry_after))
     elif isinstance(error, TransactionConflict):
         details.append(_retry(_AFTER_CONFLICT))
-    status = status_pb2.Status(code=code, message=error.message)
+    status = status_pb2.Status(code=code, message=message)
     for detail in details:
         packed = Any()
         packed.Pack(detail)
@@ -80,20 +87,35 @@ def _metadata(error: KeepstateError) -> dict[str, str]:
         case UnsupportedByStore():
             return {"store": error.store, "capability": error.capability}
         case StoreUnavailable():
-            return {"store": error.store} | ({"nothing_sent": "true"} if error.nothing_sent else {})
+            return {"store": error.store} | _sent(error)
         case Overloaded():
-            return {"limit": error.limit, "nothing_sent": "true"}
+            return {"limit": error.limit} | _sent(error)
         case _:
             return {}
 
 
-def _bad_request(violations: list[tuple[str, str]]) -> error_details_pb2.BadRequest:
-    return error_details_pb2.BadRequest(
-        field_violations=[
-            error_details_pb2.BadRequest.FieldViolation(field=field, description=description)
-            for field, description in violations
-        ]
-    )
+def _sent(error: StoreUnavailable | Overloaded) -> dict[str, str]:
+    return {"nothing_sent": "true"} if error.nothing_sent else {}
+
+
+def _bad_request(violations: Sequence[tuple[str, str]]) -> error_details_pb2.BadRequest:
+    """Returns the details that name every wrong field, or as many as there is room for and how many more there are."""
+    details = error_details_pb2.BadRequest()
+    for number, (field, description) in enumerate(violations):
+        left = len(violations) - number - 1
+        full = details.ByteSize() > _MAX_DETAIL_BYTES and left
+        more = f"; and {left} more fields are wrong" if full else ""
+        details.field_violations.add(field=field, description=description + more)
+        if full:
+            break
+    return details
+
+
+def _shortened(message: str) -> str:
+    encoded = message.encode()
+    if len(encoded) <= _MAX_MESSAGE_BYTES:
+        return message
+    return encoded[:_MAX_MESSAGE_BYTES].decode(errors="ignore") + " ..."
 
 
 def _retry(after: timedelta) -> error_details_pb2.RetryInfo:

@@ -23,6 +23,7 @@ from keepstate_server.stores.base import (
     CompareAndSet,
     Failure,
     Fate,
+    Lack,
     Outcome,
     ReadResult,
     Stored,
@@ -96,8 +97,8 @@ class ModelStore:
     """What will arrive late."""
 
     @property
-    def rolls_back(self) -> bool:
-        return not self.counts
+    def transactions_lack(self) -> Lack | None:
+        return Lack(capability="rollback", explanation="it counts") if self.counts else None
 
     @property
     def tells_expiry(self) -> bool:
@@ -138,7 +139,7 @@ class ModelStore:
         return [Outcome(fate=Fate.REFUSED if len(writes) == 1 else Fate.UNCERTAIN)] * len(writes)
 
     async def transact(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Outcome:
-        assert self.rolls_back
+        assert self.transactions_lack is None
         self.calls.append(Call(kind="transact", keys=tuple(write.key for write in writes)))
         await self._step(self.before_write)
         unheard = self._unheard(self._fault(timeout), [writes])

@@ -188,9 +188,12 @@ def test_an_absence_in_a_bulk_read_is_certain_only_where_it_is_single_reads(
 
 
 @pytest.mark.parametrize(("type_", "keeping"), [("state.redis", Keeping.REFUSED), ("state.sqlite", Keeping.NATIVE)])
-def test_transactions_are_promised_where_the_store_rolls_back(type_: str, keeping: Keeping) -> None:
-    knowledge = knowledge_of(component("any", type_))
+def test_transactions_are_promised_where_the_store_rolls_back(
+    sidecar: FakeSidecar, type_: str, keeping: Keeping
+) -> None:
+    each = component("any", type_)
+    knowledge = knowledge_of(each)
     assert knowledge is not None
-    promise = knowledge.promises()[8]
+    promise = knowledge.promises(knowledge.make(sidecar, each).transactions_lack)[8]
     assert (promise.number, promise.keeping) == (9, keeping)
     assert promise.reason

@@ -109,6 +109,8 @@ ANYWHERE = [
     (StatusCode.INTERNAL, "a text that nobody has seen yet", Fate.UNCERTAIN),
 ]
 
+OUT_OF_MEMORY = "OOM command not allowed when used memory > 'maxmemory'."
+
 ON_REDIS = [
     (StatusCode.INTERNAL, TRANSACTION + SCRIPT_7.format(key="k"), Fate.REFUSED),
     (StatusCode.INTERNAL, TRANSACTION + SCRIPT_6.format(key="k"), Fate.REFUSED),
@@ -123,7 +125,9 @@ ON_REDIS = [
     ],
     (StatusCode.INTERNAL, TRANSACTION + "LOADING Redis is loading the dataset in memory", Fate.UNCERTAIN),
     (StatusCode.INTERNAL, TRANSACTION + "READONLY You can't write against a read only replica.", Fate.UNCERTAIN),
-    (StatusCode.INTERNAL, TRANSACTION + "OOM command not allowed when used memory > 'maxmemory'.", Fate.UNCERTAIN),
+    (StatusCode.INTERNAL, TRANSACTION + "EXECABORT Transaction discarded because of previous errors.", Fate.FAILED),
+    (StatusCode.ABORTED, SAVING + MISMATCH + OUT_OF_MEMORY, Fate.FAILED),
+    (StatusCode.INTERNAL, TRANSACTION + OUT_OF_MEMORY, Fate.FAILED),
     (StatusCode.UNAVAILABLE, SCRIPT_7.format(key="k"), Fate.UNCERTAIN),
 ]
 
@@ -172,7 +176,8 @@ async def test_of_several_writes_on_redis_no_refusal_is_certain(
 ) -> None:
     sidecar.fail("transact", code, text)
     outcomes = await redis.write([write("k"), write("l")], timeout=1)
-    expected = Fate.UNCERTAIN if fate is Fate.REFUSED else fate
+    # A script that finds no memory inside a transaction fails alone.
+    expected = Fate.UNCERTAIN if fate is Fate.REFUSED or OUT_OF_MEMORY in text else fate
     assert [outcome.fate for outcome in outcomes] == [expected, expected]
 
 
@@ -254,7 +259,7 @@ async def test_an_encrypted_redis_is_written_by_saves(sidecar: FakeSidecar, encr
 
 
 def test_redis_does_not_roll_back_and_does_not_tell_expiries() -> None:
-    assert not RedisStore.rolls_back
+    assert RedisStore.transactions_lack is not None
     assert not RedisStore.tells_expiry
 
 
@@ -333,13 +338,13 @@ async def test_an_encrypted_sql_store_is_never_used_by_transactions(sidecar: Fak
     sidecar.destroys = True
     store = SqlStore(sidecar, component("state.sqlite"))
     await ready(store, sidecar)
-    assert not store.rolls_back
+    assert store.transactions_lack
     await store.write([write("a"), write("b")], timeout=1)
     assert [asked.call for asked in sidecar.asked] == ["save"]
 
 
 async def test_a_refused_transaction_is_refused_whole(sidecar: FakeSidecar, sql: SqlStore) -> None:
-    assert sql.rolls_back
+    assert sql.transactions_lack is None
     sidecar.fail("transact", StatusCode.INTERNAL, TRANSACTION + "no item was updated")
     assert (await sql.transact([write("b"), write("a")], timeout=1)).fate is Fate.REFUSED
     assert [item.key for item in sidecar.asked[0].items] == ["a", "b"]
