@@ -93,10 +93,14 @@ class Service:
 
     async def stop(self) -> None:
         """Takes no more calls, lets those under way end, and closes everything. Safe after a failed start."""
-        await self._set_serving(False)
+        was_ready = self._ready.is_set()
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
+        await self._set_serving(False)
+        if was_ready:
+            _log.info("stopping: not serving any more")
+            await asyncio.sleep(self._settings.notice.total_seconds())  # callers go elsewhere before they are refused
         if self._server is not None:
             await self._server.stop(self._settings.drain.total_seconds())
         if self._engine is not None:
@@ -108,6 +112,7 @@ class Service:
             await self._sidecar.close()
         if self._embedded is not None:
             await self._embedded.stop(timedelta(seconds=1))
+        _log.info("stopped")
 
     @property
     def keeps_in(self) -> str:
@@ -169,7 +174,7 @@ class Service:
             except KeepstateError:
                 serving = False
             if serving != self._ready.is_set():
-                _log.info("serving" if serving else "not serving: the sidecar does not answer")
+                _log.warning("not serving: the sidecar does not answer") if not serving else _log.info("serving")
                 await self._set_serving(serving)
             await asyncio.sleep(_WATCH_SECONDS if serving else 0.1)
 

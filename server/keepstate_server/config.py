@@ -116,6 +116,8 @@ class Settings(BaseSettings):
     """How long a call may take that has no deadline."""
     longest_deadline: Duration = timedelta(seconds=60)
     """How long any call may take."""
+    notice: Duration = timedelta(milliseconds=500)
+    """How long the service says NOT_SERVING before it takes no more calls, when it is told to stop."""
     drain: Duration = timedelta(seconds=10)
     """How long calls under way may take to end when the service is told to stop."""
 

@@ -74,6 +74,10 @@ async def test_transactions_on_an_encrypted_store_are_refused(api: Api) -> None:
         await api.transact(puts=[api.put_request(key), api.put_request(api.key())])
     assert refused.value.what == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_STORE")
     assert await api.value(key) is None
+    told = (await api.call(api.stores.GetStore(store_service_pb2.GetStoreRequest(name=api.store)))).store
+    (transactions,) = [each for each in told.promises if each.number == 9]
+    assert transactions.keeping == store_service_pb2.KEEPING_REFUSED
+    assert transactions.reason in refused.value.message
 
 
 @every_encrypted_store

@@ -73,6 +73,7 @@ async def running_service(
             dapr_grpc_endpoint=address.grpc,
             dapr_http_endpoint=address.http,
             dapr_api_token=address.api_token,
+            notice=timedelta(milliseconds=1),
             **settings,
         ),
         clock=clock,

@@ -178,6 +178,7 @@ async def test_what_a_store_does_not_keep_is_refused_before_anything_is_changed(
             await api.transact(puts=[api.put_request(key), api.put_request(api.key())])
         assert refused.value.what == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_STORE")
         assert refused.value.metadata["capability"] == "rollback"
+        assert refused.value.message.startswith(f"store {store!r}: ")
         assert await api.value(key) is None
 
 

@@ -147,3 +147,27 @@ async def test_the_service_survives_a_restart_of_the_sidecar(api: Api, sidecar: 
     await asyncio.to_thread(sidecar.start)
     assert await settled(api, key) == b"before"
     await api.put(key, b"after", when=if_etag(etag))
+
+
+async def test_a_full_redis_is_unavailable_at_once_and_loses_nothing(api: Api, redis: RedisContainer) -> None:
+    key, other = api.key(), api.key()
+    etag = await api.put(key, b"before")
+    await asyncio.to_thread(redis.cli, "CONFIG", "SET", "maxmemory", "1")
+    try:
+        for write in (
+            api.put(key, b"new"),
+            api.put(key, b"new", when=if_etag(etag)),
+            api.put(other, when=ABSENT),
+            api.delete(key),
+        ):
+            began = time.monotonic()
+            with pytest.raises(Refused) as refused:
+                await write
+            assert refused.value.what == ("UNAVAILABLE", "STORE_UNAVAILABLE")
+            assert refused.value.retry_after
+            assert time.monotonic() - began < 5
+        assert await api.value(key) == b"before"
+    finally:
+        await asyncio.to_thread(redis.cli, "CONFIG", "SET", "maxmemory", "0")
+    assert await api.value(other) is None
+    await api.put(key, b"after", when=if_etag(etag))

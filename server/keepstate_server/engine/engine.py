@@ -110,10 +110,8 @@ class Engine:
         lane = await self._lane(names.pop(), deadline)
         if await lane.store.prepare(timeout=deadline.remaining) is not None:
             raise StoreUnavailable(lane.store.name, nothing_sent=True)
-        if not lane.store.rolls_back:
-            raise UnsupportedByStore(
-                lane.store.name, "rollback", "the store does not undo a transaction when one of its writes is refused"
-            )
+        if lack := lane.store.transactions_lack:
+            raise UnsupportedByStore(lane.store.name, lack.capability, lack.explanation)
         keyed = [(stored_key(each.name.namespace, each.name.key), each) for each in operations]
         return await self._begin(lane.transactor.run(keyed, request, deadline), deadline)
 

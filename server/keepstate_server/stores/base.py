@@ -14,6 +14,7 @@ __all__ = [
     "CompareAndSet",
     "Failure",
     "Fate",
+    "Lack",
     "Outcome",
     "ReadResult",
     "StateStore",
@@ -90,6 +91,16 @@ class Outcome:
     """What the sidecar said, for the log alone."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lack:
+    """What a store cannot do, for a caller who asked for it."""
+
+    capability: str
+    """In a word or two that programs can compare."""
+    explanation: str
+    """For people."""
+
+
 class StateStore(Protocol):
     """A state store behind the sidecar.
 
@@ -102,8 +113,8 @@ class StateStore(Protocol):
         ...
 
     @property
-    def rolls_back(self) -> bool:
-        """Whether ``transact`` is offered: a refused compare undoes the whole call."""
+    def transactions_lack(self) -> Lack | None:
+        """Why ``transact`` is not offered. None: it is, and a refused compare undoes the whole call."""
         ...
 
     @property
@@ -122,7 +133,7 @@ class StateStore(Protocol):
         ...
 
     async def transact(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Outcome:
-        """Performs all writes or none; the keys are distinct. Only where ``rolls_back``."""
+        """Performs all writes or none; the keys are distinct. Only where nothing is lacking."""
         ...
 
     async def adopt(self, key: str, stored: Stored, *, tombstone: bytes, timeout: float) -> ReadResult:

@@ -19,6 +19,9 @@ _log = structlog.get_logger(__name__)
 # A name that is not known may be that of a component loaded since; but not each such call may ask the sidecar.
 _ASK_AGAIN_AFTER = 1.0
 
+# How long a description of a store waits for one that does not answer.
+_PROBE_SECONDS = 1.0
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoreInfo:
@@ -77,16 +80,18 @@ class Catalog:
             StoreUnavailable: the sidecar does not answer.
         """
         component = await self._component(name, timeout)
-        knowledge = knowledge_of(component)
         is_default = name == await self.resolve("", timeout=timeout)
-        if knowledge is None:
+        knowledge, store = knowledge_of(component), self._stores.get(name)
+        if knowledge is None or store is None:
             reason = refusal_of(component)
             refused = [PromiseStatus(number=number, keeping=Keeping.REFUSED, reason=reason) for number in TITLES]
             return StoreInfo(component=component, is_default=is_default, promises=refused, durability="not known")
+        # What it lacks may show only by the probe before a first write. If that fails now, the answer is from before.
+        await store.prepare(timeout=min(timeout, _PROBE_SECONDS))
         return StoreInfo(
             component=component,
             is_default=is_default,
-            promises=knowledge.promises(),
+            promises=knowledge.promises(store.transactions_lack),
             durability=knowledge.durability,
         )
 
@@ -97,7 +102,7 @@ class Catalog:
             StoreUnavailable: the sidecar does not answer.
         """
         await self.refresh(timeout=timeout)
-        return [await self.info(name, timeout=timeout) for name in sorted(self._components)]
+        return await asyncio.gather(*(self.info(name, timeout=timeout) for name in sorted(self._components)))
 
     async def refresh(self, *, timeout: float) -> None:
         """Asks the sidecar for its components.
@@ -108,7 +113,7 @@ class Catalog:
         try:
             components = await self._sidecar.components(timeout=timeout)
         except SidecarError as error:
-            _log.warning("sidecar does not list its components", detail=str(error))
+            _log.debug("sidecar does not list its components", detail=str(error))
             raise StoreUnavailable(self._default or "", nothing_sent=True) from None
         found = {each.name: each for each in components if each.type.startswith("state.")}
         for name, component in found.items():

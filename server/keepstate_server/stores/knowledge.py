@@ -10,7 +10,7 @@ from functools import partial
 from types import MappingProxyType
 
 from keepstate_server.domain.promises import TITLES, Keeping, PromiseStatus
-from keepstate_server.stores.base import Absence, StateStore
+from keepstate_server.stores.base import Absence, Lack, StateStore
 from keepstate_server.stores.redis import RedisStore
 from keepstate_server.stores.sidecar import Component, Sidecar
 from keepstate_server.stores.sql import SqlStore
@@ -23,23 +23,18 @@ class Knowledge:
     """How one kind of component is used."""
 
     make: Callable[[Sidecar, Component], StateStore]
-    rolls_back: bool
     durability: str
     """What the store may lose of acknowledged writes."""
     expiry: str = ""
     """What is to be known of expiry (promise 7)."""
 
-    def promises(self) -> list[PromiseStatus]:
-        """Returns how each promise is kept on such a store."""
+    def promises(self, transactions_lack: Lack | None) -> list[PromiseStatus]:
+        """Returns how each promise is kept on such a store, given what it lacks for transactions."""
         special = {
             7: PromiseStatus(number=7, keeping=Keeping.STAGED, reason=self.expiry),
-            9: PromiseStatus(
-                number=9, keeping=Keeping.NATIVE, reason="within one store, unless it is encrypted by Dapr"
-            )
-            if self.rolls_back
-            else PromiseStatus(
-                number=9, keeping=Keeping.REFUSED, reason="the store does not roll back; not offered in this version"
-            ),
+            9: PromiseStatus(number=9, keeping=Keeping.REFUSED, reason=transactions_lack.explanation)
+            if transactions_lack
+            else PromiseStatus(number=9, keeping=Keeping.NATIVE, reason="within one store"),
             11: PromiseStatus(
                 number=11,
                 keeping=Keeping.STAGED,
@@ -57,26 +52,22 @@ _KNOWN: Mapping[tuple[str, str], Knowledge] = MappingProxyType(
     {
         ("state.redis", "v1"): Knowledge(
             make=RedisStore,
-            rolls_back=False,
             durability="what Redis had not written to disk or to its replicas: see appendfsync and replication",
             expiry="dead records stay in the store: they are not collected in this version",
         ),
         ("state.postgresql", "v2"): Knowledge(
             make=SqlStore,
-            rolls_back=True,
             durability="nothing after a crash; after a failover what an asynchronous replica had not received",
             expiry=_SQL_EXPIRY,
         ),
         ("state.sqlite", "v1"): Knowledge(
             make=SqlStore,
-            rolls_back=True,
             durability="nothing after a crash, if the file's disk keeps what was synced",
             expiry=_SQL_EXPIRY,
         ),
         ("state.in-memory", "v1"): Knowledge(
             # Its bulk read is single reads.
             make=partial(SqlStore, bulk_absence=Absence.CERTAIN),
-            rolls_back=True,
             durability="everything when the sidecar ends",
             expiry=_SQL_EXPIRY,
         ),

@@ -15,6 +15,7 @@ from keepstate_server.stores.base import (
     CompareAndSet,
     Failure,
     Fate,
+    Lack,
     Outcome,
     ReadResult,
     Stored,
@@ -36,7 +37,10 @@ class RedisStore(DaprStore):
     """Redis through Dapr. Its transactions are pipelines without rollback: each write stands for itself."""
 
     bulk_absence = Absence.CERTAIN  # a bulk read is single reads in parallel, each with an error of its own
-    rolls_back = False
+    transactions_lack = Lack(
+        capability="rollback",
+        explanation="the store does not undo a transaction when one of its writes is refused",
+    )
     tells_expiry = False
 
     async def write(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Sequence[Outcome]:
@@ -46,6 +50,8 @@ class RedisStore(DaprStore):
         try:
             await call(self.name, items, timeout=timeout)
         except SidecarError as error:
+            if _took_nothing(error, len(writes)):
+                return [Outcome(fate=Fate.FAILED, detail=str(error))] * len(writes)
             # With several items a refusal may have been another's: only a read can tell.
             outcome = self._outcome(error, writes, refused=len(writes) == 1 and _is_refusal(error))
             return [outcome] * len(writes)
@@ -53,7 +59,7 @@ class RedisStore(DaprStore):
 
     async def transact(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Outcome:
         """Never: where one compare fails the other writes stay applied."""
-        raise NotImplementedError("Redis does not roll back; the engine asks rolls_back first")
+        raise NotImplementedError("Redis does not roll back; the engine asks transactions_lack first")
 
     async def adopt(self, key: str, stored: Stored, *, tombstone: bytes, timeout: float) -> ReadResult:
         """Clears the expiry that the value may have, which no read shows and which would leave no tombstone."""
@@ -93,3 +99,11 @@ def _next(etag: StoreEtag | None) -> StoreEtag:
 def _is_refusal(error: SidecarError) -> bool:
     """Says whether these are the words of the component's script when the version is another."""
     return error.code in (grpc.StatusCode.ABORTED, grpc.StatusCode.INTERNAL) and "failed to set key" in error.text
+
+
+def _took_nothing(error: SidecarError, writes: int) -> bool:
+    """Says whether Redis, for want of memory, discarded the whole call.
+
+    EXECABORT is of a whole transaction. Inside one, a script that finds no memory fails for itself alone.
+    """
+    return "EXECABORT" in error.text or (writes == 1 and "OOM command not allowed" in error.text)

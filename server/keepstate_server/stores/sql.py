@@ -8,13 +8,18 @@ from datetime import timedelta
 
 import grpc
 
-from keepstate_server.stores.base import Absence, CompareAndSet, Fate, Outcome, ReadResult, Stored
+from keepstate_server.stores.base import Absence, CompareAndSet, Fate, Lack, Outcome, ReadResult, Stored
 from keepstate_server.stores.dapr_store import DaprStore
 from keepstate_server.stores.sidecar import Component, Sidecar, SidecarError, StateItem
 
 __all__ = ["SqlStore"]
 
 _SECOND = timedelta(seconds=1)
+
+_ENCRYPTED = Lack(
+    capability="values in transactions",
+    explanation="the component is encrypted by Dapr, which destroys the values that a transaction writes",
+)
 
 
 class SqlStore(DaprStore):
@@ -28,9 +33,9 @@ class SqlStore(DaprStore):
         self.bulk_absence = bulk_absence
 
     @property
-    def rolls_back(self) -> bool:
-        """Whether transactions may be used: not with Dapr's encryption, which destroys their values."""
-        return self._transactions_keep_values is not False
+    def transactions_lack(self) -> Lack | None:
+        """What is lacking for transactions: with Dapr's encryption, the values that they write."""
+        return _ENCRYPTED if self._transactions_keep_values is False else None
 
     async def write(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Sequence[Outcome]:
         """Performs each write independently: several at first in one transaction, which is much cheaper.
