@@ -13,7 +13,7 @@ import structlog
 import typer
 
 from keepstate_server import logs
-from keepstate_server.config import BadConfiguration, Settings, load
+from keepstate_server.config import BadConfiguration, Settings, load, misspelt
 from keepstate_server.lifecycle import run_until_signal
 
 __all__ = ["serve", "sidecar"]
@@ -121,6 +121,8 @@ def _settings(config: Path | None, **overrides: object) -> Settings:
     except BadConfiguration as error:
         _bad_configuration(error)
     logs.configure(level=settings.log_level, as_json=settings.log_format == "json")
+    for name, meant in misspelt(os.environ):
+        _log.warning("variable not used: misspelt?", name=name, meant=meant)
     return settings
 
 

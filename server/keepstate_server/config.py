@@ -3,9 +3,10 @@
 Own settings are ``KEEPSTATE_*``; Dapr's variables keep their usual meaning.
 """
 
+import difflib
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -21,7 +22,7 @@ from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.rpc.requests import Limits
 from keepstate_server.stores.address import SidecarAddress
 
-__all__ = ["BadConfiguration", "Settings", "SidecarKind", "load"]
+__all__ = ["BadConfiguration", "Settings", "SidecarKind", "load", "misspelt"]
 
 _PREFIX = "KEEPSTATE_"
 _MEBIBYTE = 1024 * 1024
@@ -248,6 +249,20 @@ def load(overrides: Mapping[str, object]) -> Settings:
         raise BadConfiguration("; ".join(faults)) from None
     except (SettingsError, ValueError, OSError) as error:
         raise BadConfiguration(f"KEEPSTATE_CONFIG: {error}") from None
+
+
+def misspelt(environment: Iterable[str]) -> list[tuple[str, str]]:
+    """Returns the names in ``environment`` that look like a setting's but are none, each with the setting's name.
+
+    Others with our prefix are let be: Kubernetes sets some for a Service of this name, and the command line has its own.
+    """
+    known = {name.upper() for name, field in Settings.model_fields.items() if field.validation_alias is None}
+    found = []
+    for name in sorted(environment):
+        own = name.removeprefix(_PREFIX)
+        if name != own and own not in known and (close := difflib.get_close_matches(own, known, n=1, cutoff=0.8)):
+            found.append((name, _PREFIX + close[0]))
+    return found
 
 
 def _fault(where: tuple[str, ...], message: str) -> str:

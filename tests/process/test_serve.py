@@ -114,6 +114,14 @@ def test_a_taken_port_is_named(make_service: MakeService) -> None:
     assert first.is_("ready")
 
 
+def test_a_misspelt_variable_is_named_in_the_log(make_service: MakeService) -> None:
+    service = make_service(KEEPSTATE_DEFALT_STORE="redis").start()
+    said = service.log.read_text()
+    assert "KEEPSTATE_DEFALT_STORE" in said
+    assert "KEEPSTATE_DEFAULT_STORE" in said
+    assert "KEEPSTATE_ADDRESS" not in said
+
+
 def test_what_kubernetes_sets_for_a_service_of_this_name_disturbs_nothing(make_service: MakeService) -> None:
     address = "tcp://10.0.0.1:7400"
     make_service(KEEPSTATE_PORT=address, KEEPSTATE_SERVICE_HOST="10.0.0.1", KEEPSTATE_PORT_7400_TCP=address).start()

@@ -55,7 +55,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 14
     """PERMISSION_DENIED: the caller has no grant for this."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 15
-    """INTERNAL: a fault of the service. `metadata["correlation_id"]` finds it in its log."""
+    """INTERNAL: a fault of the service."""
     ERROR_REASON_UPDATE_NOT_APPLICABLE: _ErrorReason.ValueType  # 16
     """FAILED_PRECONDITION: an update does not fit the value that it met (not a number, not a list, out of bounds)."""
 
@@ -64,7 +64,8 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     ERROR_REASON_. Reasons are stable; messages are for people and may change.
 
     On a failed write, `metadata["nothing_sent"] = "true"` says that nothing was sent to the store for it: begin a new
-    request rather than repeating this one.
+    request rather than repeating this one. `metadata["correlation_id"]`, where it is there, finds the call in the
+    service's log.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -100,7 +101,7 @@ ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 13
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 14
 """PERMISSION_DENIED: the caller has no grant for this."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 15
-"""INTERNAL: a fault of the service. `metadata["correlation_id"]` finds it in its log."""
+"""INTERNAL: a fault of the service."""
 ERROR_REASON_UPDATE_NOT_APPLICABLE: ErrorReason.ValueType  # 16
 """FAILED_PRECONDITION: an update does not fit the value that it met (not a number, not a list, out of bounds)."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

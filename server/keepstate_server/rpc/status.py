@@ -23,6 +23,9 @@ __all__ = ["CODES", "DOMAIN", "status_of"]
 
 DOMAIN = "keepstate"
 
+# Of these the log knows more than the caller may be told.
+_TRACED = frozenset({Reason.INTERNAL, Reason.OUTCOME_UNKNOWN, Reason.STORE_UNAVAILABLE})
+
 _AFTER_CONFLICT = timedelta(milliseconds=50)
 
 # An error travels in the metadata of its answer, of which clients take 8 KiB: with more they see another error. There a
@@ -59,7 +62,7 @@ def status_of(error: KeepstateError, *, store_field: str = "", correlation_id: s
     code = CODES[error.reason]
     message = _shortened(error.message)
     info = error_details_pb2.ErrorInfo(reason=error.reason.value, domain=DOMAIN, metadata=_metadata(error))
-    if error.reason is Reason.INTERNAL and correlation_id:
+    if error.reason in _TRACED and correlation_id:
         info.metadata["correlation_id"] = correlation_id
     details: list[Message] = [info]
     if isinstance(error, InvalidFields):
