@@ -104,6 +104,9 @@ def _is_refusal(error: SidecarError) -> bool:
 def _took_nothing(error: SidecarError, writes: int) -> bool:
     """Says whether Redis, for want of memory, discarded the whole call.
 
-    EXECABORT is of a whole transaction. Inside one, a script that finds no memory fails for itself alone.
+    EXECABORT is of a whole transaction. Inside one, a script that finds no memory fails for itself alone. Neither text
+    names a key; a refusal does, and the key may look like these.
     """
+    if _is_refusal(error):
+        return False
     return "EXECABORT" in error.text or (writes == 1 and "OOM command not allowed" in error.text)

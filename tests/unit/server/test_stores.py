@@ -227,6 +227,16 @@ def test_each_word_of_the_network_is_heard_whatever_the_keys_are(cause: str) -> 
     assert mentions_network(MISMATCH + cause.upper(), TRICKY)
 
 
+@pytest.mark.parametrize("key", ["EXECABORT", "OOM command not allowed"])
+async def test_a_key_does_not_make_a_refusal_look_like_a_full_redis(
+    sidecar: FakeSidecar, redis: RedisStore, key: str
+) -> None:
+    """Of several writes some were applied: to say of all that nothing was would be false."""
+    for writes, fate in (([write(key)], Fate.REFUSED), ([write(key), write("l")], Fate.UNCERTAIN)):
+        sidecar.fail("transact", StatusCode.INTERNAL, TRANSACTION + SCRIPT_7.format(key=key))
+        assert {outcome.fate for outcome in await redis.write(writes, timeout=1)} == {fate}
+
+
 # How Redis is written
 
 
