@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
+import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 from pydantic_settings.exceptions import SettingsError
@@ -156,7 +157,8 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _listen_on_app_port(cls, values: dict[str, Any]) -> dict[str, Any]:
-        if values.get("app_port") and "listen" not in values:
+        # A wrong port is left to its own validation.
+        if str(values.get("app_port", "")).isdigit() and "listen" not in values:
             values["listen"] = f"127.0.0.1:{values['app_port']}"
         return values
 
@@ -247,6 +249,10 @@ def load(overrides: Mapping[str, object]) -> Settings:
     except ValidationError as error:
         faults = [_fault(tuple(str(part) for part in each["loc"]), each["msg"]) for each in error.errors()]
         raise BadConfiguration("; ".join(faults)) from None
+    except yaml.YAMLError as error:
+        raise BadConfiguration(f"KEEPSTATE_CONFIG: {file} is not YAML: {error}".replace("\n", " ")) from None
+    except (AttributeError, TypeError):  # of a name that is no text
+        raise BadConfiguration(f"KEEPSTATE_CONFIG: {file} must hold settings by their names") from None
     except (SettingsError, ValueError, OSError) as error:
         raise BadConfiguration(f"KEEPSTATE_CONFIG: {error}") from None
 
@@ -254,7 +260,7 @@ def load(overrides: Mapping[str, object]) -> Settings:
 def misspelt(environment: Iterable[str]) -> list[tuple[str, str]]:
     """Returns the names in ``environment`` that look like a setting's but are none, each with the setting's name.
 
-    Others with our prefix are let be: Kubernetes sets some for a Service of this name, and the command line has its own.
+    Others with our prefix are let be: Kubernetes sets some for a Service of this name, the command line has its own.
     """
     known = {name.upper() for name, field in Settings.model_fields.items() if field.validation_alias is None}
     found = []
