@@ -47,11 +47,11 @@ class Stores(Protocol):
 class _Lane:
     """What the engine has for one store."""
 
-    def __init__(self, store: StateStore, hints: Hints, settings: EngineSettings, clock: Clock) -> None:
+    def __init__(
+        self, store: StateStore, hints: Hints, settings: EngineSettings, clock: Clock, source: random.Random
+    ) -> None:
         self.store = store
         self.locks = KeyLocks()
-        # Identifiers must differ between processes whatever their state: from the system's source of randomness.
-        source = random.SystemRandom()
         self.writer = Writer(store, hints=hints, settings=settings, clock=clock, source=source)
         self.transactor = Transactor(store, hints=hints, settings=settings, clock=clock, source=source)
 
@@ -59,11 +59,18 @@ class _Lane:
 class Engine:
     """Performs what callers ask for. Safe to call from many tasks of one event loop."""
 
-    def __init__(self, stores: Stores, *, settings: EngineSettings, clock: Clock) -> None:
-        """Works on ``stores`` by the rules of ``settings``."""
+    def __init__(
+        self, stores: Stores, *, settings: EngineSettings, clock: Clock, source: random.Random | None = None
+    ) -> None:
+        """Works on ``stores`` by the rules of ``settings``.
+
+        ``source`` makes identifiers and pauses; a simulation brings one that can be replayed.
+        """
         self._stores = stores
         self._settings = settings
         self._clock = clock
+        # Identifiers must differ between processes whatever their state: from the system's source of randomness.
+        self._source = source or random.SystemRandom()
         self._hints = Hints(size=settings.hints, life_ms=settings.dead_life_ms // 2)
         self._lanes: dict[str, _Lane] = {}
         self._begun: set[asyncio.Task[Any]] = set()
@@ -181,7 +188,7 @@ class Engine:
         found = await self._stores.find(store, timeout=deadline.remaining)
         lane = self._lanes.get(store)
         if lane is None or lane.store is not found:
-            lane = self._lanes[store] = _Lane(found, self._hints, self._settings, self._clock)
+            lane = self._lanes[store] = _Lane(found, self._hints, self._settings, self._clock, self._source)
         return lane
 
 

@@ -69,7 +69,7 @@ class Writer:
     async def _read(self, groups: Sequence[Group], deadline: Deadline) -> None:
         """Reads each group's key. One that cannot be read keeps its question if it must know, else it fails."""
         # One call for each way of reading: as a rule that is one call.
-        for consistency, sure in {(group.consistency, group.sure) for group in groups}:
+        for consistency, sure in dict.fromkeys((group.consistency, group.sure) for group in groups):
             asking = {each.key: each for each in groups if (each.consistency, each.sure) == (consistency, sure)}
             found = await self._store.read(
                 tuple(asking), consistency=consistency, sure=sure, timeout=deadline.remaining
