@@ -34,9 +34,12 @@ from tests.unit.server.cases import name
 
 NAME = name("k", store="redis", namespace="shop")
 
+# What finds the call in the service's log.
+TRACE = {"correlation_id": "c0ffee"}
+
 # One of each, with its code, the metadata of its ErrorInfo, and the kinds of its further details.
 CASES: list[tuple[KeepstateError, int, dict[str, str], set[str]]] = [
-    (KeepstateError(), code_pb2.INTERNAL, {"correlation_id": "c0ffee"}, set()),
+    (KeepstateError(), code_pb2.INTERNAL, TRACE, set()),
     (
         InvalidFields([FieldViolation(field="name.key", description="must not be empty")]),
         code_pb2.INVALID_ARGUMENT,
@@ -69,14 +72,14 @@ CASES: list[tuple[KeepstateError, int, dict[str, str], set[str]]] = [
         {"store": "redis", "capability": "rollback"},
         set(),
     ),
-    (StoreUnavailable("redis"), code_pb2.UNAVAILABLE, {"store": "redis"}, {"RetryInfo"}),
+    (StoreUnavailable("redis"), code_pb2.UNAVAILABLE, {"store": "redis", **TRACE}, {"RetryInfo"}),
     (
         StoreUnavailable("redis", nothing_sent=True),
         code_pb2.UNAVAILABLE,
-        {"store": "redis", "nothing_sent": "true"},
+        {"store": "redis", "nothing_sent": "true", **TRACE},
         {"RetryInfo"},
     ),
-    (OutcomeUnknown(), code_pb2.UNKNOWN, {}, set()),
+    (OutcomeUnknown(), code_pb2.UNKNOWN, TRACE, set()),
     (DeadlineExceeded(), code_pb2.DEADLINE_EXCEEDED, {}, set()),
     (
         Overloaded("calls under way"),
@@ -179,8 +182,8 @@ def test_a_fault_of_the_service_tells_nothing_but_where_to_look() -> None:
     assert info_of(status).metadata["correlation_id"] == "c0ffee"
 
 
-def test_only_a_fault_of_the_service_tells_its_correlation_id() -> None:
-    assert "correlation_id" not in info_of(status_of(OutcomeUnknown(), correlation_id="c0ffee")).metadata
+def test_without_a_correlation_id_none_is_told() -> None:
+    assert "correlation_id" not in info_of(status_of(OutcomeUnknown())).metadata
 
 
 def test_a_pause_is_told_in_full() -> None:
