@@ -1,0 +1,286 @@
+"""Clients that ask at random, repeat what they did not hear of, lose patience, and note it all."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+from keepstate_server.domain.errors import KeepstateError, PreconditionFailed
+from keepstate_server.domain.names import RecordName
+from keepstate_server.domain.operations import (
+    Check,
+    Delete,
+    Found,
+    Get,
+    Operation,
+    Put,
+    Touch,
+    TransactionOperation,
+    Written,
+)
+from keepstate_server.domain.records import ABSENT, EXISTS, KEEP_EXPIRY, Expiry, Precondition, Request, Version
+from keepstate_server.domain.records import version_of as version_of_etag
+from keepstate_server.domain.times import Instant
+from keepstate_server.engine.deadline import Deadline
+from keepstate_server.engine.draft import Result
+from keepstate_server.engine.engine import Engine
+from tests.simulation.history import Attempt, Call, Claim, History, Kind, Spec, claim_of
+
+__all__ = ["Client", "Habits", "Instance", "OffsetClock", "Pool"]
+
+START = 1_790_000_000_000
+
+# As the edge has it: what was first sent so long ago may have been sent more than once.
+_REPEATED_AFTER_MS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetClock:
+    """Virtual time, seen with a difference."""
+
+    loop: asyncio.AbstractEventLoop
+    offset: float
+
+    def now(self) -> Instant:
+        return Instant(START + int((self.loop.time() + self.offset) * 1000))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Instance:
+    """One instance of the service."""
+
+    number: int
+    engine: Engine
+    clock: OffsetClock
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Habits:
+    """What clients do how often."""
+
+    keys: Sequence[str]
+    calls: int
+    thinks: Sequence[float]
+    """Longest pauses before a call, one of which is taken; seconds."""
+    ttls: Sequence[int]
+    batches: float = 0.2
+    transactions: float = 0.0
+    patience: float = 1.0
+    """The share of calls that are waited for to the end."""
+    beside: float = 0.0
+    """The share of calls that are sent again while the first attempt still runs."""
+    transit: float = 0.01
+    """How long a call takes to an instance at most; seconds."""
+    deadlines: Sequence[float] = (10.0,)
+
+
+@dataclass(kw_only=True)
+class Pool:
+    """What all clients share: the etags that were seen, and the history."""
+
+    history: History
+    versions: dict[str, list[Version]] = field(default_factory=dict)
+    values: count[int] = field(default_factory=lambda: count(1))
+
+    def saw(self, key: str, version: Version) -> None:
+        known = self.versions.setdefault(key, [])
+        if version not in known:
+            known.append(version)
+
+
+class Client:
+    """One client, with a clock, a counter of requests and a source of chance of its own."""
+
+    def __init__(
+        self, number: int, pool: Pool, instances: Sequence[Instance], habits: Habits, offset: float, seed: str
+    ) -> None:
+        self._number = number
+        self._pool = pool
+        self._instances = instances
+        self._habits = habits
+        self._clock = OffsetClock(asyncio.get_running_loop(), offset)
+        self._chance = random.Random(seed)
+        self._requests = count(1)
+        self._left: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Asks, until everything asked has ended."""
+        for _ in range(self._habits.calls):
+            longest = self._chance.choice(self._habits.thinks)
+            await asyncio.sleep(self._chance.random() * longest)
+            await self.issue(self._call())
+        while self._left:
+            await asyncio.wait(self._left)
+
+    async def issue(self, call: Call, *, attempts: int = 4) -> None:
+        """Sends ``call`` until it is answered or is given up."""
+        chance, habits = self._chance, self._habits
+        self._pool.history.calls.append(call)
+        first_sent = self._clock.now()
+        for number in range(attempts):
+            sending = asyncio.get_running_loop().create_task(self._send(call, number, first_sent))
+            self._left.add(sending)
+            sending.add_done_callback(self._left.discard)
+            if number + 1 < attempts and call.request is not None and chance.random() < habits.beside:
+                await asyncio.sleep(chance.random() * 0.05)
+            elif chance.random() < habits.patience:
+                await asyncio.wait((sending,))
+            else:
+                await asyncio.wait((sending,), timeout=chance.choice((0.01, 0.3, 3.0)) * chance.random())
+                if chance.random() < 0.5:
+                    sending.cancel()
+            if call.request is None or (_definite(call.attempts) and chance.random() < 0.9) or chance.random() < 0.1:
+                break
+            await asyncio.sleep(chance.random() * chance.choice((0.01, 0.5, *habits.thinks)))
+
+    async def _send(self, call: Call, number: int, first_sent: Instant) -> None:
+        chance, loop = self._chance, asyncio.get_running_loop()
+        instance = chance.choice(self._instances)
+        attempt = Attempt(start=loop.time(), instance=instance.number)
+        seconds = chance.choice(self._habits.deadlines)
+        call.attempts.append(attempt)
+        await asyncio.sleep(chance.random() * self._habits.transit)
+        now = instance.clock.now()
+        attempt.repeated = number > 0 or now - first_sent > _REPEATED_AFTER_MS
+        attempt.expiries = [None if spec.ttl is None else Instant(now + spec.ttl) for spec in call.specs]
+        requests = [
+            None
+            if call.request is None
+            else Request(
+                client=self._number, number=call.request + at, first_sent=first_sent, repeated=attempt.repeated
+            )
+            for at in range(len(call.specs))
+        ]
+        results: Sequence[Result]
+        if call.transaction:
+            parts = [_part(*each) for each in zip(call.specs, attempt.expiries, strict=True)]
+            try:
+                results = await instance.engine.transact(parts, requests[0], Deadline(seconds))
+            except KeepstateError as error:
+                results = [error] * len(parts)
+        else:
+            each = [_operation(*each) for each in zip(call.specs, attempt.expiries, requests, strict=True)]
+            results = await instance.engine.perform_all(each, Deadline(seconds))
+        attempt.end, attempt.results = loop.time(), results
+        for spec, result in zip(call.specs, results, strict=True):
+            self._learn(spec.key, result)
+
+    def _learn(self, key: str, result: Result) -> None:
+        match result:
+            case Written(version=version):
+                self._pool.saw(key, version)
+            case Found(record=record):
+                self._pool.saw(key, record.version)
+            case PreconditionFailed(etag=etag, name=name) if etag:
+                self._pool.saw(name.key, version_of_etag(etag))
+            case _:
+                pass
+
+    # What to ask
+
+    def _call(self) -> Call:
+        chance, habits = self._chance, self._habits
+        transaction = chance.random() < habits.transactions
+        if transaction:
+            keys = chance.sample(habits.keys, chance.randint(1, len(habits.keys)))
+            specs = [self._spec_in_transaction(key) for key in keys]
+        elif chance.random() < habits.batches:
+            specs = [self._spec(chance.choice(habits.keys)) for _ in range(chance.randint(2, 4))]
+        else:
+            specs = [self._spec(chance.choice(habits.keys))]
+        writes = any(spec.kind not in (Kind.GET, Kind.SLIDE, Kind.CHECK) for spec in specs)
+        request = None
+        if (transaction or writes) and chance.random() < 0.9:
+            request = next(self._requests)
+            for _ in specs[1:]:
+                next(self._requests)
+        return Call(
+            number=len(self._pool.history.calls),
+            client=self._number,
+            specs=specs,
+            transaction=transaction,
+            request=request,
+        )
+
+    def _spec(self, key: str) -> Spec:
+        kinds = (Kind.PUT, Kind.GET, Kind.DELETE, Kind.TOUCH, Kind.SLIDE)
+        kind = self._chance.choices(kinds, (10, 6, 4, 2, 1))[0]
+        if kind is Kind.PUT:
+            return self._put(key)
+        if kind in (Kind.GET, Kind.SLIDE):
+            return Spec(key=key, kind=kind, ttl=self._chance.choice(self._habits.ttls) if kind is Kind.SLIDE else None)
+        ttl = self._chance.choice((None, *self._habits.ttls)) if kind is Kind.TOUCH else None
+        return Spec(key=key, kind=kind, precondition=self._demand(key), ttl=ttl)
+
+    def _spec_in_transaction(self, key: str) -> Spec:
+        kind = self._chance.choices((Kind.PUT, Kind.DELETE, Kind.CHECK), (6, 2, 3))[0]
+        if kind is Kind.PUT:
+            return self._put(key)
+        demand = self._demand(key)
+        if kind is Kind.CHECK and demand is None:
+            demand = EXISTS
+        return Spec(key=key, kind=kind, precondition=demand)
+
+    def _put(self, key: str) -> Spec:
+        expiry = self._chance.choices((None, "ttl", "keep"), (6, 3, 1))[0]
+        return Spec(
+            key=key,
+            kind=Kind.PUT,
+            value=b"v%d" % next(self._pool.values),
+            precondition=self._demand(key),
+            ttl=self._chance.choice(self._habits.ttls) if expiry == "ttl" else None,
+            keep=expiry == "keep",
+        )
+
+    def _demand(self, key: str) -> Precondition:
+        versions = self._pool.versions.get(key)
+        roll = self._chance.random()
+        if roll < 0.4:
+            return None
+        if roll < 0.55:
+            return ABSENT
+        if roll < 0.65 or not versions:
+            return EXISTS
+        return versions[-1] if roll < 0.93 else self._chance.choice(versions)
+
+
+def _definite(attempts: Sequence[Attempt]) -> bool:
+    results = attempts[-1].results
+    return results is not None and all(claim_of(each) in (Claim.YES, Claim.NO) for each in results)
+
+
+def _operation(spec: Spec, expiry: Instant | None, request: Request | None) -> Operation:
+    name = RecordName(store="sim", namespace="", key=spec.key)
+    match spec.kind:
+        case Kind.PUT:
+            return Put(
+                name=name,
+                value=spec.value,
+                precondition=spec.precondition,
+                expiry=_expiry(spec, expiry),
+                request=request,
+            )
+        case Kind.DELETE:
+            return Delete(name=name, precondition=spec.precondition, request=request)
+        case Kind.TOUCH:
+            return Touch(name=name, precondition=spec.precondition, expire_at=expiry, request=request)
+        case _:
+            return Get(name=name, slide_to=expiry)
+
+
+def _part(spec: Spec, expiry: Instant | None) -> TransactionOperation:
+    name = RecordName(store="sim", namespace="", key=spec.key)
+    match spec.kind:
+        case Kind.PUT:
+            return Put(name=name, value=spec.value, precondition=spec.precondition, expiry=_expiry(spec, expiry))
+        case Kind.DELETE:
+            return Delete(name=name, precondition=spec.precondition)
+        case _:
+            return Check(name=name, precondition=spec.precondition)
+
+
+def _expiry(spec: Spec, expiry: Instant | None) -> Expiry:
+    return KEEP_EXPIRY if spec.keep else expiry

@@ -1,0 +1,134 @@
+"""What was asked and answered in one run, as the checker reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from keepstate_server.domain.errors import (
+    DeadlineExceeded,
+    KeepstateError,
+    OutcomeUnknown,
+    Overloaded,
+    PreconditionFailed,
+    StoreUnavailable,
+    TransactionConflict,
+    UnsupportedByStore,
+)
+from keepstate_server.domain.operations import Deleted
+from keepstate_server.domain.records import Precondition
+from keepstate_server.domain.times import Instant
+from keepstate_server.engine.draft import Result
+
+__all__ = ["Attempt", "Call", "Claim", "History", "Kind", "Raw", "Spec", "claim_of"]
+
+
+class Kind(Enum):
+    """What one operation does."""
+
+    GET = "get"
+    SLIDE = "slide"
+    PUT = "put"
+    DELETE = "delete"
+    TOUCH = "touch"
+    CHECK = "check"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spec:
+    """One operation, before it is sent."""
+
+    key: str
+    kind: Kind
+    value: bytes = b""
+    """Unique in its history."""
+    precondition: Precondition = None
+    ttl: int | None = None
+    """Milliseconds."""
+    keep: bool = False
+
+    def __str__(self) -> str:
+        demand = self.precondition.hex()[:8] if isinstance(self.precondition, bytes) else self.precondition
+        parts = (
+            self.kind.value,
+            self.key,
+            self.value.decode(),
+            f"if {demand}" if demand else "",
+            f"ttl {self.ttl}" if self.ttl else "keep" if self.keep else "",
+        )
+        return " ".join(filter(None, parts))
+
+
+@dataclass(kw_only=True, slots=True)
+class Attempt:
+    """One sending of a call."""
+
+    start: float
+    instance: int
+    repeated: bool = False
+    end: float | None = None
+    results: Sequence[Result] | None = None
+    """None: nobody heard any."""
+    expiries: Sequence[Instant | None] = ()
+    """What each operation's ttl came to, by the clock of the instance. Empty: the call never got there."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Call:
+    """One or several operations that a client sent together, all its attempts."""
+
+    number: int
+    """In the history."""
+    client: int
+    specs: Sequence[Spec]
+    transaction: bool = False
+    request: int | None = None
+    """The client's number of the first operation's request; None: it carries none."""
+    attempts: list[Attempt] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Raw:
+    """What another program had written before anything else."""
+
+    key: str
+    value: bytes
+    expires: Instant | None
+
+
+@dataclass(kw_only=True, slots=True)
+class History:
+    """All of one run."""
+
+    calls: list[Call] = field(default_factory=list)
+    raw: list[Raw] = field(default_factory=list)
+    redis: bool = False
+
+
+class Claim(Enum):
+    """What an answer says."""
+
+    YES = "yes"
+    NO = "no"
+    """Refused, or nothing there: it changed nothing."""
+    NOTHING = "nothing"
+    """This attempt changed nothing, and nothing is said of the record."""
+    UNKNOWN = "unknown"
+    BROKEN = "broken"
+    """Not to be answered to anything that is asked here."""
+
+
+def claim_of(result: Result | None) -> Claim:
+    """Says what ``result`` claims."""
+    match result:
+        case None | OutcomeUnknown():
+            return Claim.UNKNOWN
+        case PreconditionFailed() | Deleted(existed=False):
+            return Claim.NO
+        case StoreUnavailable() | DeadlineExceeded() | TransactionConflict() | Overloaded() | UnsupportedByStore():
+            return Claim.NOTHING
+        case KeepstateError():
+            return Claim.BROKEN
+        case _:
+            return Claim.YES

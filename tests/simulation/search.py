@@ -1,0 +1,75 @@
+"""Is there an order in which all this happened? Wing and Gong's search, as Lowe made it quick: with a memory.
+
+Knows nothing of records: an event says which states it leads to from one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+__all__ = ["Event", "in_some_order"]
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event(Generic[S]):
+    """Something that took effect at one moment between its begin and its end."""
+
+    begin: float
+    end: float
+    must: bool
+    """Else it may never have taken effect; its end is then infinite."""
+    reads: bool
+    """It changes nothing."""
+    step: Callable[[S, float], Sequence[S]]
+    """The states after it, given that before and the time that it cannot be earlier than; none: impossible."""
+    after: int = 0
+    """The events (bits, by their place in what is searched) that must have happened before it."""
+    what: str = ""
+
+
+def in_some_order(
+    events: Sequence[Event[S]], start: S, *, settles: Callable[[S], bool], timeless: bool, budget: int
+) -> tuple[bool | None, Sequence[str]]:
+    """Says whether the events, in order of their begin, can have happened one after the other; None: too much to try.
+
+    ``settles`` says of a state that time does not change it: then an event that only reads, and can come next, may
+    as well, if that cannot make it later than it need be for the others; ``timeless``: no state is ever changed by
+    time. Also returns the longest beginning of such an order.
+    """
+    must = sum(1 << place for place, event in enumerate(events) if event.must)
+    by_end = sorted((event.end, place) for place, event in enumerate(events) if event.must)
+    preferred = sorted(range(len(events)), key=lambda place: (events[place].must, -events[place].end))
+    # The least likely first: what is put on the stack last is tried first.
+    stack: list[tuple[int, S, float, tuple[int, ...]]] = [(0, start, 0.0, ())]
+    seen: set[tuple[int, S]] = set()
+    longest: tuple[int, ...] = ()
+    while stack:
+        done, state, low, order = stack.pop()
+        if done & must == must:
+            return True, ()
+        if (done, state) in seen:
+            continue
+        seen.add((done, state))
+        if len(seen) > budget:
+            return None, ()
+        if len(order) > len(longest):
+            longest = order
+        until = next(end for end, place in by_end if not done >> place & 1)
+        settled = settles(state)
+        top = len(stack)
+        for place in preferred:
+            event = events[place]
+            if done >> place & 1 or event.begin > until or event.after & ~done:
+                continue
+            now = max(low, event.begin)
+            after = event.step(state, now)
+            if event.reads and after and (timeless or (settled and event.begin <= low)):
+                del stack[top:]
+                stack.append((done | 1 << place, state, now, (*order, place)))
+                break
+            stack.extend((done | 1 << place, each, now, (*order, place)) for each in after)
+    return False, [events[place].what for place in longest]
