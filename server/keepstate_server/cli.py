@@ -73,7 +73,6 @@ def serve(
     async def start() -> None:
         await service.start()
         _announce(service.port, service.keeps_in, settings)
-        await service.wait_ready()
 
     _run(lambda: run_until_signal(start, service.stop))
 

@@ -65,6 +65,16 @@ async def test_a_signal_lets_calls_under_way_end(make_service: MakeService, numb
                 assert await state.get(f"k{index}") == index, "what was answered is there"
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_service_that_still_waits_for_its_sidecar(
+    make_service: MakeService, free_ports: Callable[[int], tuple[int, ...]], number: signal.Signals
+) -> None:
+    grpc_port, http_port = free_ports(2)
+    service = make_service(DAPR_GRPC_PORT=str(grpc_port), DAPR_HTTP_PORT=str(http_port)).begin()
+    service.wait_until("live")
+    assert service.end(number, seconds=5) == 0
+
+
 WRONG = {
     "KEEPSTATE_LISTEN": ("7400", "KEEPSTATE_LISTEN: must be host:port"),
     "KEEPSTATE_SIDECAR": ("redis", "KEEPSTATE_SIDECAR"),
