@@ -132,6 +132,9 @@ def _run(run: Callable[[], None]) -> None:
         run()
     except (BadConfiguration, EmbeddedError) as error:
         _bad_configuration(error)
+    except Exception:  # noqa: BLE001 - left to the interpreter, its text would be printed, whatever that holds
+        _log.exception("ended by a fault")
+        raise typer.Exit(1) from None
 
 
 def _bad_configuration(error: Exception) -> NoReturn:
