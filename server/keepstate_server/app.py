@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import structlog
@@ -46,6 +47,46 @@ _SERVICES = (
 _WATCH_SECONDS = 2.0
 
 
+class _Health(health.aio.HealthServicer):  # type: ignore[misc]  # the library has no types
+    """grpc.health.v1, whose watches end when the service stops: each would hold it up for all of the drain.
+
+    The library's own Watch also forgets the other watchers of a service as soon as one goes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._changed = asyncio.Event()
+        self._over = False
+
+    async def set(self, service: str, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        await super().set(service, status)
+        self._tell()
+
+    async def Watch(  # noqa: N802 - gRPC's name
+        self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        told = None
+        while True:
+            changed = self._changed  # before the status is looked at, so that no change is missed
+            unknown = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+            status = self._server_status.get(request.service, unknown)
+            if status != told:
+                await context.write(health_pb2.HealthCheckResponse(status=status))
+                told = status
+            if self._over:
+                return
+            await changed.wait()
+
+    def end_watches(self) -> None:
+        """Ends those that are open once they have told the last status, and each later one."""
+        self._over = True
+        self._tell()
+
+    def _tell(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
 class Service:
     """One instance of the service. Start and stop it on one event loop."""
 
@@ -58,7 +99,7 @@ class Service:
         self._engine: Engine | None = None
         self._server: grpc.aio.Server | None = None
         self._http: HttpHealth | None = None
-        self._health = health.aio.HealthServicer()
+        self._health = _Health()
         self._watching: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self.port = 0
@@ -101,6 +142,7 @@ class Service:
         if was_ready:
             _log.info("stopping: not serving any more")
             await asyncio.sleep(self._settings.notice.total_seconds())  # callers go elsewhere before they are refused
+        self._health.end_watches()
         if self._server is not None:
             await self._server.stop(self._settings.drain.total_seconds())
         if self._engine is not None:

@@ -19,7 +19,8 @@ class HttpHealth:
         app = web.Application()
         app.router.add_get("/healthz/live", self._live)
         app.router.add_get("/healthz/ready", self._readiness)
-        self._runner = web.AppRunner(app, access_log=None)
+        # By default it waits a minute for a probe that does not take its answer.
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
 
     async def start(self) -> None:
         """Listens.

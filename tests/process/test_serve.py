@@ -75,6 +75,32 @@ def test_a_signal_ends_a_service_that_still_waits_for_its_sidecar(
     assert service.end(number, seconds=5) == 0
 
 
+def test_whoever_watches_health_hears_the_end_and_does_not_hold_it_up(make_service: MakeService) -> None:
+    service = make_service(KEEPSTATE_DRAIN="25s").start()
+    with grpc.insecure_channel(service.address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch
+        watches = [watch(health_pb2.HealthCheckRequest(service=name)) for name in ("", "", SERVICES[0])]
+        for each in watches:
+            assert next(each).status == health_pb2.HealthCheckResponse.SERVING
+        assert service.end(seconds=10) == 0
+        for each in watches:
+            assert [answer.status for answer in each] == [health_pb2.HealthCheckResponse.NOT_SERVING]
+
+
+def test_a_watcher_that_goes_leaves_the_others_watching(make_service: MakeService) -> None:
+    service = make_service().start()
+    with grpc.insecure_channel(service.address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch
+        one, other = (watch(health_pb2.HealthCheckRequest()) for _ in range(2))
+        next(one)
+        next(other)
+        one.cancel()
+        with pytest.raises(grpc.RpcError):
+            next(one)
+        assert service.end() == 0
+        assert next(other).status == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
 WRONG = {
     "KEEPSTATE_LISTEN": ("7400", "KEEPSTATE_LISTEN: must be host:port"),
     "KEEPSTATE_SIDECAR": ("redis", "KEEPSTATE_SIDECAR"),
