@@ -11,12 +11,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from keepstate.v1 import (
-    state_service_pb2,
-    state_service_pb2_grpc,
-    store_service_pb2,
-    store_service_pb2_grpc,
-)
+from keepstate.v1 import state_service_pb2, store_service_pb2
 from keepstate_server.config import BadConfiguration, Settings
 from keepstate_server.domain.errors import KeepstateError
 from keepstate_server.domain.times import Clock, SystemClock
@@ -24,6 +19,7 @@ from keepstate_server.embedded import EmbeddedError, EmbeddedSidecar
 from keepstate_server.engine.engine import Engine
 from keepstate_server.http_health import HttpHealth
 from keepstate_server.rpc.edge import Edge
+from keepstate_server.rpc.registration import add_service
 from keepstate_server.rpc.sidecar_health import add_sidecar_health
 from keepstate_server.rpc.state import StateServicer
 from keepstate_server.rpc.stores import StoreServicer
@@ -147,7 +143,7 @@ class Service:
             await self._server.stop(self._settings.drain.total_seconds())
         if self._engine is not None:
             # A caller that went away does not end what was begun for it.
-            await self._engine.drain()
+            await self._engine.drain(timeout=self._settings.drain.total_seconds())
         if self._http is not None:
             await self._http.stop()
         if self._sidecar is not None:
@@ -197,8 +193,9 @@ class Service:
             most_calls=settings.concurrent_calls,
         )
         state = StateServicer(edge, engine, catalog, settings=settings.engine, limits=settings.limits)
-        state_service_pb2_grpc.add_StateServiceServicer_to_server(state, server)
-        store_service_pb2_grpc.add_StoreServiceServicer_to_server(StoreServicer(edge, catalog), server)
+        add_service(server, state_service_pb2.DESCRIPTOR.services_by_name["StateService"], state)
+        stores = StoreServicer(edge, catalog)
+        add_service(server, store_service_pb2.DESCRIPTOR.services_by_name["StoreService"], stores)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         add_sidecar_health(server)
         if settings.reflection:

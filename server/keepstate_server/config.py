@@ -223,6 +223,7 @@ class Settings(BaseSettings):
             clock_difference=self.clock_difference,
             dead_life=self.dead_life,
             hints=self.hints,
+            longest_call=self.longest_deadline,
         )
 
     @property

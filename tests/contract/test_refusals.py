@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from keepstate.v1 import record_pb2, store_service_pb2
 from keepstate.v1 import state_service_pb2 as pb
 from tests.contract.api import Api, Refused, if_etag
-from tests.contract.conftest import EXCUSED, MovableClock
+from tests.contract.conftest import EXCUSED, Backend, MovableClock, running_service
 
 INVALID = ("INVALID_ARGUMENT", "INVALID_FIELDS")
 
@@ -146,6 +147,36 @@ async def test_the_same_key_twice_in_a_transaction_is_refused(api: Api) -> None:
     assert refused.value.what == INVALID
     assert refused.value.fields == ["deletes[0].name"]
     assert await api.value("wrong") is None
+
+
+@pytest.mark.promise(13)
+@pytest.mark.parametrize("message", [b"\xff\xff", b"\x0a\x04\x1a\x02\xff\xfe"], ids=["no protobuf", "no UTF-8"])
+@pytest.mark.parametrize("call", ["Get", "Put", "Batch"])
+async def test_what_is_no_message_is_refused_without_a_librarys_text(
+    backend: Backend, store: str, call: str, message: bytes
+) -> None:
+    api = Api(backend.channel, store, "malformed")
+    method: Any = backend.channel.unary_unary(f"/keepstate.v1.StateService/{call}")
+    with pytest.raises(Refused) as refused:
+        await api.call(method(message))
+    assert refused.value.what == INVALID
+    assert refused.value.fields == ["(message)"]
+    assert "protobuf" not in refused.value.message
+
+
+@pytest.mark.promise(13)
+async def test_a_repeat_is_never_told_that_nothing_was_sent(backend: Backend, store: str, clock: MovableClock) -> None:
+    """Its first attempt may have been: whoever began a new request then would have it applied twice."""
+    async with running_service(backend.address, clock=clock, concurrent_calls=1) as small:
+        api = Api(small.channel, store, "told")
+        for attempt, told in ((0, {"true"}), (1, set())):
+            request = _request(timedelta(0), clock)
+            request.attempt = attempt
+            puts = [api.put(api.key(), request=request) for _ in range(20)]
+            results = await asyncio.gather(*puts, return_exceptions=True)
+            refused = [each for each in results if isinstance(each, Refused)]
+            assert refused
+            assert {each.metadata["nothing_sent"] for each in refused if "nothing_sent" in each.metadata} == told
 
 
 @pytest.mark.promise(13)

@@ -176,7 +176,7 @@ class StoreUnavailable(KeepstateError):
     @property
     def message(self) -> str:
         """Names the store."""
-        return f"store {self.store!r} does not answer"
+        return f"store {self.store!r} does not take the call" if self.store else "the sidecar does not answer"
 
 
 class OutcomeUnknown(KeepstateError):
@@ -206,11 +206,9 @@ class Overloaded(KeepstateError):
 
     reason = Reason.OVERLOADED
 
-    def __init__(self, limit: str, *, retry_after: timedelta = timedelta(seconds=1), nothing_sent: bool = True) -> None:
+    def __init__(self, limit: str, *, retry_after: timedelta = timedelta(seconds=1)) -> None:
         self.limit = limit
         self.retry_after = retry_after
-        self.nothing_sent = nothing_sent
-        """Nothing was sent to a store on behalf of this call. Of a repeat that is not said: its first attempt was."""
 
     @property
     def message(self) -> str:

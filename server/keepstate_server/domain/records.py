@@ -3,6 +3,7 @@
 import base64
 import binascii
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum
 from typing import NewType
 
@@ -12,6 +13,7 @@ __all__ = [
     "ABSENT",
     "EXISTS",
     "KEEP_EXPIRY",
+    "REPEATED_AFTER",
     "VERSION_BYTES",
     "Consistency",
     "Demand",
@@ -101,6 +103,10 @@ class Record:
     """None: another program wrote the value."""
     expire_time: Instant | None
     """None: never, or, of another program's value on a store that does not tell, unknown."""
+
+
+REPEATED_AFTER = timedelta(seconds=20)
+"""A request that was first sent longer ago than this counts as repeated: on its way it may have been."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

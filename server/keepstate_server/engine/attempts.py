@@ -7,8 +7,9 @@ from enum import Enum
 from keepstate_server.domain.times import Instant
 from keepstate_server.engine.draft import Result
 from keepstate_server.engine.settings import EngineSettings
-from keepstate_server.engine.sighting import NOTHING, Sighting
+from keepstate_server.engine.sighting import Sighting
 from keepstate_server.engine.trail import WriteId
+from keepstate_server.stores.base import StoreEtag
 
 __all__ = ["Attempt", "Verdict", "judge"]
 
@@ -20,13 +21,16 @@ class Attempt:
     write: WriteId
     base: WriteId | None
     """The write that stood under the key, upon which it was conditional; None: nothing stood there."""
+    etag: StoreEtag | None
+    """The store's etag that it named; None: that there be none."""
     sent_at: Instant
     results: Sequence[Result]
     """What the operations are to be answered if it was applied."""
 
     def may_yet_arrive(self, sighting: Sighting) -> bool:
         """Says whether the store would still apply it: what it was conditional on stands."""
-        return self.base == sighting.base
+        # The write alone would not do: a check stores its record again to the letter, under another etag.
+        return self.base == sighting.base and self.etag == sighting.etag
 
 
 class Verdict(Enum):
@@ -41,7 +45,7 @@ class Verdict(Enum):
 def judge(attempt: Attempt, sighting: Sighting, now: Instant, settings: EngineSettings) -> Verdict:
     """Says what became of ``attempt``, given what stands under its key at ``now``."""
     trail = sighting.trail(now, settings.dead_life_ms // 2)
-    if sighting is not NOTHING and trail.names(attempt.write):
+    if trail.names(attempt.write):
         return Verdict.APPLIED
     if attempt.may_yet_arrive(sighting):
         return Verdict.NOT_APPLIED

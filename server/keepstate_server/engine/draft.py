@@ -159,7 +159,7 @@ class Draft:
         if request and request.repeated and not remembers(self._trail, request, self._settings):
             return OutcomeUnknown()
         if request and request.repeated and not self._trail.room_for_repeat(self._now, self._requests):
-            return Overloaded("repeated writes of one record at a time", nothing_sent=False)
+            return Overloaded("repeated writes of one record at a time")
         result = self._perform(operation, position)
         if request:
             self._note(request, position, result)
@@ -293,7 +293,7 @@ class Draft:
 
     def carry(self, request: Request, position: int, answer: FirstAnswer) -> None:
         """Has the write remember ``request``, also where the record stays as it is."""
-        note = answered(request, position, answer, self._now)
+        note = answered(request, position, answer, Instant(self._now + self._settings.repeat_life_ms))
         self._requests[-1:] = folded((*self._requests[-1:], note))
         self._changed = True
 

@@ -2,13 +2,19 @@
 
 import asyncio
 import random
-from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Coroutine, Sequence
+from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
-from keepstate_server.domain.errors import DeadlineExceeded, KeepstateError, StoreUnavailable, UnsupportedByStore
+from keepstate_server.domain.errors import (
+    DeadlineExceeded,
+    KeepstateError,
+    Overloaded,
+    StoreUnavailable,
+    UnsupportedByStore,
+)
 from keepstate_server.domain.names import stored_key
-from keepstate_server.domain.operations import Answer, Operation, Put, TransactionOperation
+from keepstate_server.domain.operations import Answer, Found, Operation, TransactionOperation
 from keepstate_server.domain.records import Request
 from keepstate_server.domain.times import Clock
 from keepstate_server.engine.deadline import Deadline
@@ -25,9 +31,14 @@ __all__ = ["Engine", "Stores"]
 
 _T = TypeVar("_T")
 
-# What one call of the sidecar carries at most: enough to share its cost, too little to hold others up.
-_CALL_ITEMS = 128
-_CALL_BYTES = 1024 * 1024
+# How many keys go into one call of the sidecar: enough to share its cost, too few to hold others up. The first call
+# of a batch takes fewer: what it reads shows how large values are.
+_MOST_KEYS = 128
+_FIRST_KEYS = 16
+
+# About how much one call shall read, and how much of what was read one answer carries: it must fit into a message.
+_READ_BYTES = 4 * 1024 * 1024
+_ANSWER_BYTES = 12 * 1024 * 1024
 
 
 class Stores(Protocol):
@@ -91,14 +102,12 @@ class Engine:
 
         Operations on one key are applied in order. Raises nothing for what a store does.
         """
-        results: list[Result | None] = [None] * len(operations)
+        batch = _Batch(operations)
         by_store: dict[str, list[int]] = {}
         for index, operation in enumerate(operations):
             by_store.setdefault(operation.name.store, []).append(index)
-        await asyncio.gather(
-            *(self._on_store(store, operations, indexes, results, deadline) for store, indexes in by_store.items())
-        )
-        return [result for result in results if result is not None]
+        await asyncio.gather(*(self._on_store(store, batch, indexes, deadline) for store, indexes in by_store.items()))
+        return [result for result in batch.results if result is not None]
 
     async def transact(
         self, operations: Sequence[TransactionOperation], request: Request | None, deadline: Deadline
@@ -122,48 +131,59 @@ class Engine:
         keyed = [(stored_key(each.name.namespace, each.name.key), each) for each in operations]
         return await self._begin(lane.transactor.run(keyed, request, deadline), deadline)
 
-    async def drain(self) -> None:
-        """Waits until everything that was begun has ended, callers gone or not."""
-        while self._begun:
-            await asyncio.wait(self._begun)
+    async def drain(self, *, timeout: float) -> None:
+        """Waits until all that was begun has ended, callers gone or not. After ``timeout`` seconds ends the rest.
 
-    async def _on_store(
-        self,
-        store: str,
-        operations: Sequence[Operation],
-        indexes: Sequence[int],
-        results: list[Result | None],
-        deadline: Deadline,
-    ) -> None:
+        A write that is ended so was applied or not, as a whole, like one whose reply was lost.
+        """
+        if self._begun:
+            _, late = await asyncio.wait(self._begun, timeout=timeout)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _on_store(self, store: str, batch: "_Batch", indexes: Sequence[int], deadline: Deadline) -> None:
         """Performs the operations at ``indexes``, all of one store, and fills in their results."""
         try:
             lane = await self._lane(store, deadline)
         except KeepstateError as error:
             for index in indexes:
-                results[index] = error
+                batch.results[index] = error
             return
         by_key: dict[str, list[int]] = {}
         for index in indexes:
-            name = operations[index].name
+            name = batch.operations[index].name
             by_key.setdefault(stored_key(name.namespace, name.key), []).append(index)
-        groups = [
-            (Group(key, [operations[index] for index in its], self._settings), its) for key, its in by_key.items()
+        todo = [
+            (Group(key, [batch.operations[index] for index in its], self._settings), its) for key, its in by_key.items()
         ]
-        for chunk in _chunks([group for group, _ in groups]):
-            if all(group.reads_only for group in chunk):
-                await lane.writer.run(chunk, deadline)
-            else:
-                await self._begin(self._write(lane, chunk, deadline), deadline)
-        for group, its in groups:
-            for index, result in zip(its, group.results or (), strict=True):
-                results[index] = result
+        keys = _FIRST_KEYS
+        while todo:
+            chunk, todo = todo[:keys], todo[keys:]
+            groups = [group for group, _ in chunk]
+            if batch.full:
+                for group in groups:
+                    if group.reads_only:
+                        group.fail(_too_much())
+            await self._on_chunk(lane, [group for group in groups if group.results is None], deadline)
+            for group, its in chunk:
+                batch.take(its, group.results or ())
+            read = sum(group.bytes_seen for group in groups)
+            keys = max(1, min(_MOST_KEYS, len(chunk) * _READ_BYTES // read if read else _MOST_KEYS))
+
+    async def _on_chunk(self, lane: _Lane, groups: Sequence[Group], deadline: Deadline) -> None:
+        if all(group.reads_only for group in groups):
+            await lane.writer.run(groups, deadline)
+        else:
+            await self._begin(self._write(lane, groups, deadline), deadline)
 
     @staticmethod
     async def _write(lane: _Lane, groups: Sequence[Group], deadline: Deadline) -> None:
+        keys = [group.key for group in groups if not group.reads_only]
         try:
-            async with asyncio.timeout(deadline.remaining) as waiting, _held(lane, groups):
+            async with asyncio.timeout(deadline.remaining) as waiting, lane.locks.hold(keys) as held:
                 waiting.reschedule(None)  # holds the locks: from here on the groups know their own time
-                await lane.writer.run(groups, deadline)
+                await lane.writer.run(groups, deadline, held.release)
         except TimeoutError:
             for group in groups:
                 group.fail(DeadlineExceeded())
@@ -192,21 +212,32 @@ class Engine:
         return lane
 
 
-def _held(lane: _Lane, groups: Sequence[Group]) -> AbstractAsyncContextManager[None]:
-    keys = [group.key for group in groups if not group.reads_only]
-    return lane.locks.hold(keys) if keys else nullcontext()
+class _Batch:
+    """Operations that are answered together, and how much their answer may still carry."""
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        self.operations = operations
+        self.results: list[Result | None] = [None] * len(operations)
+        self._room = _ANSWER_BYTES
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more that is read has room in the answer."""
+        return self._room <= 0
+
+    def take(self, indexes: Sequence[int], results: Sequence[Result]) -> None:
+        """Fills in results, those that were read only as far as there is room."""
+        for index, result in zip(indexes, results, strict=True):
+            self.results[index] = result
+            if isinstance(result, Found):
+                size = len(result.record.value)
+                # A single read always has room: a value is smaller than a message.
+                if self.full or (size > self._room and len(self.operations) > 1):
+                    self.results[index] = _too_much()
+                    self._room = 0
+                else:
+                    self._room -= size
 
 
-def _chunks(groups: Sequence[Group]) -> Iterator[Sequence[Group]]:
-    """Yields ``groups`` in order, in pieces that one call of the sidecar carries."""
-    piece: list[Group] = []
-    size = 0
-    for group in groups:
-        bytes_of_group = max((len(each.value) for each in group.operations if isinstance(each, Put)), default=0)
-        if piece and (len(piece) == _CALL_ITEMS or size + bytes_of_group > _CALL_BYTES):
-            yield piece
-            piece, size = [], 0
-        piece.append(group)
-        size += bytes_of_group
-    if piece:
-        yield piece
+def _too_much() -> Overloaded:
+    return Overloaded("bytes in one answer: read the rest in another batch", retry_after=timedelta(milliseconds=1))

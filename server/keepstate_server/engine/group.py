@@ -47,6 +47,8 @@ class Group:
         self.operations = tuple(operations)
         self.results: Sequence[Result] | None = None
         self.sighting: Sighting | None = None
+        self.bytes_seen = 0
+        """How large the value was that was read last."""
         self.sent = False
         """Whether any compare-and-set was sent."""
         self.sure = False
@@ -102,6 +104,7 @@ class Group:
             # Adopting may change the store's etag, but the value and so its public etag are the same.
             sighting = replace(sighting, content=replace(content, version=self.adopted.version))
         self.sighting = sighting
+        self.bytes_seen = len(sighting.content.value) if sighting.content else 0
         verdicts = [judge(attempt, sighting, now, self._settings) for attempt in self._attempts]
         if Verdict.APPLIED in verdicts:
             self.results = self._attempts[verdicts.index(Verdict.APPLIED)].results
@@ -131,7 +134,8 @@ class Group:
                 self.results = results
             return None
         self._envelope = draft.envelope()
-        self._attempts.append(Attempt(write=write, base=self.sighting.base, sent_at=now, results=results))
+        attempt = Attempt(write=write, base=self.sighting.base, etag=self.sighting.etag, sent_at=now, results=results)
+        self._attempts.append(attempt)
         return CompareAndSet(
             key=self.key,
             etag=self.sighting.etag,

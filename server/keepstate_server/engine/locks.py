@@ -6,9 +6,9 @@ process from refusing each other, which on a hot key would cost a number of stor
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
-__all__ = ["KeyLocks"]
+__all__ = ["Held", "KeyLocks"]
 
 
 class KeyLocks:
@@ -19,23 +19,48 @@ class KeyLocks:
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
     @asynccontextmanager
-    async def hold(self, keys: Iterable[str]) -> AsyncIterator[None]:
+    async def hold(self, keys: Iterable[str]) -> AsyncIterator["Held"]:
         """Holds all of ``keys``, taken in sorted order so that two callers never wait for each other."""
-        async with AsyncExitStack() as stack:
+        held = Held(self)
+        try:
             for key in sorted(set(keys)):
-                await stack.enter_async_context(self._one(key))
-            yield
+                await self._acquire(key)
+                held.keys.add(key)
+            yield held
+        finally:
+            for key in tuple(held.keys):
+                held.release(key)
 
-    @asynccontextmanager
-    async def _one(self, key: str) -> AsyncIterator[None]:
+    async def _acquire(self, key: str) -> None:
         lock, users = self._locks.get(key) or (asyncio.Lock(), 0)
         self._locks[key] = (lock, users + 1)
         try:
-            async with lock:
-                yield
-        finally:
-            lock, users = self._locks[key]
-            if users == 1:
-                del self._locks[key]
-            else:
-                self._locks[key] = (lock, users - 1)
+            await lock.acquire()
+        except BaseException:
+            self._leave(key)
+            raise
+
+    def _release(self, key: str) -> None:
+        self._locks[key][0].release()
+        self._leave(key)
+
+    def _leave(self, key: str) -> None:
+        lock, users = self._locks[key]
+        if users == 1:
+            del self._locks[key]
+        else:
+            self._locks[key] = (lock, users - 1)
+
+
+class Held:
+    """The keys that one caller holds."""
+
+    def __init__(self, locks: KeyLocks) -> None:
+        self._locks = locks
+        self.keys: set[str] = set()
+
+    def release(self, key: str) -> None:
+        """Lets the next one have ``key``, before the others; nothing happens if it is not held."""
+        if key in self.keys:
+            self.keys.discard(key)
+            self._locks._release(key)  # noqa: SLF001 - the two are one

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 
+from keepstate_server.domain.records import REPEATED_AFTER
 from keepstate_server.domain.times import in_milliseconds
 
 __all__ = ["EngineSettings"]
@@ -19,6 +20,8 @@ class EngineSettings:
     """The clocks of two instances differ by at most this much."""
     dead_life: timedelta = timedelta(minutes=15)
     """How long a dead record stays in the store; at least 20 longest delays are needed for a margin, see docs."""
+    longest_call: timedelta = timedelta(seconds=60)
+    """A call ends within this time."""
     hints: int = 10_000
     """How many records' headers are remembered, of all stores together."""
     transaction_attempts: int = 8
@@ -28,6 +31,16 @@ class EngineSettings:
     def dead_life_ms(self) -> int:
         """``dead_life`` in milliseconds."""
         return in_milliseconds(self.dead_life)
+
+    @cached_property
+    def repeat_life_ms(self) -> int:
+        """How long the entry of a repeated request is kept whatever comes, in milliseconds.
+
+        The first attempt may still run: it began at most ``REPEATED_AFTER`` after it was sent, else it would count as a
+        repeat itself, and has as long as any call.
+        """
+        life = REPEATED_AFTER + self.longest_call + 2 * self.clock_difference
+        return in_milliseconds(max(life, timedelta(seconds=60)))
 
     @cached_property
     def clock_difference_ms(self) -> int:

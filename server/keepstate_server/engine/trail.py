@@ -38,7 +38,6 @@ _NEVER = Instant(0)
 _MAX_WRITES = 16
 _MAX_ENTRY_BYTES = 1024
 _MAX_AGE = 10 * 60 * 1000
-_REPEAT_LIFE = 60 * 1000
 KEPT_BYTES = 4 * 1024
 
 # About how much an entry takes in the store, and each note of requests in it.
@@ -200,11 +199,17 @@ class Trail:
         yield from self.kept
 
 
-def answered(request: Request, position: int, answer: FirstAnswer, now: Instant) -> Answered:
-    """Returns the trail's note that ``request``, at ``position`` of a write, got ``answer``."""
-    keep_until = Instant(now + _REPEAT_LIFE) if request.repeated else Instant(0)
+def answered(request: Request, position: int, answer: FirstAnswer, keep_until: Instant) -> Answered:
+    """Returns the trail's note that ``request``, at ``position`` of a write, got ``answer``.
+
+    ``keep_until`` is until when a repeat's note must be kept.
+    """
     return Answered(
-        client=request.client, first=request.number, position=position, answer=answer, keep_until=keep_until
+        client=request.client,
+        first=request.number,
+        position=position,
+        answer=answer,
+        keep_until=keep_until if request.repeated else _NEVER,
     )
 
 

@@ -16,6 +16,7 @@ from keepstate_server.domain.errors import (
     Overloaded,
     StoreUnavailable,
     TransactionConflict,
+    UnsupportedByStore,
 )
 from keepstate_server.domain.operations import Answer, Check, Delete, Deleted, TransactionOperation, Written
 from keepstate_server.domain.records import Consistency, Request, Version
@@ -35,6 +36,9 @@ from keepstate_server.stores.base import Absence, CompareAndSet, Failure, Fate, 
 __all__ = ["Transactor"]
 
 _log = structlog.get_logger(__name__)
+
+# The largest message is 16 MiB; keys and what surrounds them need a little.
+_MOST_BYTES = 15 * 1024 * 1024
 
 Keyed = Sequence[tuple[str, TransactionOperation]]
 
@@ -62,6 +66,7 @@ class Transactor:
             OutcomeUnknown: nobody can tell whether it was applied.
             StoreUnavailable: the store does not answer; nothing was changed.
             DeadlineExceeded: the time is up; nothing was changed.
+            UnsupportedByStore: the records are too large together; nothing was changed.
         """
         # The record by which a lost reply and a repeated request are judged: the first that is written.
         witness = min((key for key, operation in operations if not isinstance(operation, Check)), default=None)
@@ -77,7 +82,7 @@ class Transactor:
                     return answers
                 overtaken = overtaken or answers is Fate.REFUSED
             elif not pending:
-                raise StoreUnavailable(self._store.name, nothing_sent=True)
+                raise StoreUnavailable(self._store.name, nothing_sent=tries == 0)
         if pending:
             raise OutcomeUnknown
         raise TransactionConflict if overtaken else StoreUnavailable(self._store.name)
@@ -122,7 +127,18 @@ class Transactor:
 
     async def _send(self, writes: Sequence[CompareAndSet], pending: Sequence[Attempt], deadline: Deadline) -> Outcome:
         self._give_up_in_time(pending, deadline)
-        outcome = await self._store.transact(writes, timeout=deadline.remaining)
+        if sum(len(write.data) for write in writes) > _MOST_BYTES:
+            raise UnsupportedByStore(
+                self._store.name,
+                "transactions of this size",
+                "what the transaction writes and checks is too large for one call of the sidecar: what is checked is"
+                " written again as it is",
+            )
+        try:
+            outcome = await self._store.transact(writes, timeout=deadline.remaining)
+        except Exception:  # noqa: BLE001 - a fault of ours, and what was sent before it is nobody's knowledge
+            _log.exception("transaction broke off", store=self._store.name)
+            outcome = Outcome(fate=Fate.UNCERTAIN)
         for write in writes:
             self._hints.forget(self._store.name, write.key)  # the store's new etags are not known
         if outcome.fate is not Fate.APPLIED:
@@ -213,7 +229,7 @@ class _Attempting:
             raise OutcomeUnknown
         written = [trails[key] for key, operation in self._operations if not isinstance(operation, Check)]
         if request.repeated and not all(trail.room_for_repeat(self._now) for trail in written):
-            raise Overloaded("repeated writes of one record at a time", nothing_sent=False)
+            raise Overloaded("repeated writes of one record at a time")
         return None
 
     def writes(self, request: Request | None) -> list[CompareAndSet]:
@@ -249,7 +265,8 @@ class _Attempting:
 
     def sent(self, witness: str) -> Attempt:
         """Returns this attempt to be judged later."""
-        return Attempt(write=self._write, base=self._sightings[witness].base, sent_at=self._now, results=self.answers)
+        base = self._sightings[witness]
+        return Attempt(write=self._write, base=base.base, etag=base.etag, sent_at=self._now, results=self.answers)
 
 
 def _first_answer(operation: TransactionOperation, trail: Trail, request: Request, version: Version) -> Answer:

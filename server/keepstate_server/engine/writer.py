@@ -4,7 +4,7 @@ docs/records.md describes the mechanics and their reasons.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 
@@ -16,7 +16,7 @@ from keepstate_server.engine.group import Group, new_write
 from keepstate_server.engine.hints import Hints
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.engine.sighting import Sighting, seen
-from keepstate_server.stores.base import Failure, Fate, ReadResult, StateStore, Stored
+from keepstate_server.stores.base import CompareAndSet, Failure, Fate, Outcome, ReadResult, StateStore, Stored
 
 __all__ = ["Writer", "pause"]
 
@@ -26,6 +26,25 @@ _log = structlog.get_logger(__name__)
 def pause(tries: int, source: random.Random) -> float:
     """Returns how many seconds to wait after ``tries`` refusals or failures: from nothing to 1 s, at random."""
     return source.uniform(0, min(0.002 * 2**tries, 1.0)) if tries > 1 else 0.0
+
+
+# What one call of the sidecar writes at most: enough to share its cost, too little to hold others up.
+_CALL_BYTES = 1024 * 1024
+
+
+def _pieces(
+    planned: Sequence[tuple[Group, CompareAndSet]],
+) -> Iterator[Sequence[tuple[Group, CompareAndSet]]]:
+    """Yields ``planned`` in order, in pieces that one call carries."""
+    piece: list[tuple[Group, CompareAndSet]] = []
+    size = 0
+    for group, write in planned:
+        if piece and size + len(write.data) > _CALL_BYTES:
+            yield piece
+            piece, size = [], 0
+        piece.append((group, write))
+        size += len(write.data)
+    yield piece
 
 
 class Writer:
@@ -41,8 +60,13 @@ class Writer:
         self._clock = clock
         self._source = source
 
-    async def run(self, groups: Sequence[Group], deadline: Deadline) -> None:
-        """Works until every group has results. The groups' keys are distinct. Raises nothing for what a store does."""
+    async def run(
+        self, groups: Sequence[Group], deadline: Deadline, settled: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """Works until every group has results. The groups' keys are distinct. Raises nothing for what a store does.
+
+        ``settled`` is told each key as soon as its group has results: it may be before the others have.
+        """
         self._use_hints(groups)
         tries = 0
         while todo := [group for group in groups if group.results is None]:
@@ -51,6 +75,9 @@ class Writer:
             await self._read([group for group in todo if group.results is None and group.sighting is None], deadline)
             await self._adopt(todo, deadline)
             await self._write(todo, deadline)
+            for group in todo:
+                if group.results is not None:
+                    settled(group.key)
             if any(group.results is None and (group.sent or group.uncertain) for group in todo):
                 tries += 1
                 await deadline.sleep(pause(tries, self._source))
@@ -132,12 +159,20 @@ class Writer:
                 group.withdraw()
             self._not_ready(asking, failure)
             return
+        for piece in _pieces(planned):
+            await self._send(piece, deadline)
+
+    async def _send(self, planned: Sequence[tuple[Group, CompareAndSet]], deadline: Deadline) -> None:
         if not deadline.may_begin:
-            for group in asking:
+            for group, _ in planned:
                 group.withdraw()
                 self._give_up_in_time(group, deadline)
             return
-        outcomes = await self._store.write([write for _, write in planned], timeout=deadline.remaining)
+        try:
+            outcomes = await self._store.write([write for _, write in planned], timeout=deadline.remaining)
+        except Exception:  # noqa: BLE001 - a fault of ours, and what was sent before it is nobody's knowledge
+            _log.exception("write broke off", store=self._store.name)
+            outcomes = [Outcome(fate=Fate.UNCERTAIN)] * len(planned)
         for (group, write), outcome in zip(planned, outcomes, strict=True):
             self._conclude(group, write.key, group.conclude(outcome), fate=outcome.fate, detail=outcome.detail)
 
@@ -156,4 +191,4 @@ class Writer:
         _log.warning("store not ready", store=self._store.name, detail=failure.detail)
         for group in groups:
             if not group.uncertain:
-                group.fail(StoreUnavailable(self._store.name, nothing_sent=True))
+                group.fail(StoreUnavailable(self._store.name, nothing_sent=not group.sent))

@@ -13,9 +13,11 @@ import structlog
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 
-from keepstate_server.domain.errors import KeepstateError, Overloaded, Reason
+from keepstate_server.domain.errors import FieldViolation, InvalidFields, KeepstateError, Overloaded, Reason
 from keepstate_server.domain.times import Clock, Instant, as_datetime
 from keepstate_server.engine.deadline import Deadline
+from keepstate_server.rpc.registration import Malformed
+from keepstate_server.rpc.requests import carries_repeat
 from keepstate_server.rpc.status import status_of
 
 __all__ = ["Call", "Edge", "call"]
@@ -32,6 +34,8 @@ _REPLY_PART = 0.1
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _DETAILS = "grpc-status-details-bin"
+
+_NOT_PARSED = FieldViolation(field="(message)", description="is not of this type, or holds text that is no UTF-8")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,7 +111,7 @@ def call(method: Callable[..., Awaitable[_Out]]) -> Callable[..., Awaitable[_Out
     """
 
     @functools.wraps(method)
-    async def handler(self: _Servicer, request: _In, context: _Context) -> _Out:
+    async def handler(self: _Servicer, request: _In | Malformed, context: _Context) -> _Out:
         edge = self.edge
         began = time.monotonic()
         begun = edge.begin(context)
@@ -115,7 +119,7 @@ def call(method: Callable[..., Awaitable[_Out]]) -> Callable[..., Awaitable[_Out
         error: KeepstateError
         try:
             with edge.admitted():
-                answer = await method(self, request, begun)
+                answer = await method(self, _parsed(request), begun)
         except KeepstateError as failed:
             error = failed
         except Exception:  # noqa: BLE001 - whatever it is, its text is not the caller's
@@ -124,7 +128,12 @@ def call(method: Callable[..., Awaitable[_Out]]) -> Callable[..., Awaitable[_Out
         else:
             context.set_trailing_metadata(edge.closing(begun))
             return answer
-        status = status_of(error, store_field=self.store_field, correlation_id=begun.correlation_id)
+        status = status_of(
+            error,
+            store_field=self.store_field,
+            correlation_id=begun.correlation_id,
+            sent_before=not isinstance(request, Malformed) and carries_repeat(request, begun.now, resent=begun.resent),
+        )
         _log.log(
             _level(error),
             "call refused",
@@ -136,6 +145,12 @@ def call(method: Callable[..., Awaitable[_Out]]) -> Callable[..., Awaitable[_Out
         raise AssertionError("abort raises")
 
     return handler
+
+
+def _parsed(request: _In | Malformed) -> _In:
+    if isinstance(request, Malformed):
+        raise InvalidFields([_NOT_PARSED])
+    return request
 
 
 _DEBUG, _WARNING = 10, 30

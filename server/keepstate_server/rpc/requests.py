@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from keepstate.v1 import record_pb2, state_service_pb2
@@ -15,20 +16,21 @@ from keepstate_server.domain.records import (
     ABSENT,
     EXISTS,
     KEEP_EXPIRY,
+    REPEATED_AFTER,
     Consistency,
     Expiry,
     Precondition,
     Request,
     version_of,
 )
-from keepstate_server.domain.times import Instant
+from keepstate_server.domain.times import Instant, in_milliseconds
 
-__all__ = ["Limits", "Reader"]
+__all__ = ["Limits", "Reader", "carries_repeat"]
 
 _MAX_TTL_MS = 50 * 365 * 24 * 60 * 60 * 1000
 _MAX_CONTENT_TYPE = 128
+_REPEATED_AFTER_MS = in_milliseconds(REPEATED_AFTER)
 _CONTENT_TYPE = re.compile(r"[\x20-\x7e]*\Z")
-_REPEATED_AFTER_MS = 20_000
 
 _CONSISTENCY = {
     record_pb2.CONSISTENCY_UNSPECIFIED: Consistency.STRONG,
@@ -53,6 +55,32 @@ class Limits:
     transaction_records: int = 100
     transaction_value_bytes: int = 1024 * 1024
     transaction_name_bytes: int = 16 * 1024
+
+
+def carries_repeat(message: Message, now: Instant, *, resent: bool) -> bool:
+    """Says whether any write in ``message`` may have been sent before, so that nobody can say that nothing was sent."""
+    match message:
+        case state_service_pb2.BatchRequest():
+            return any(carries_repeat(operation, now, resent=resent) for operation in message.operations)
+        case state_service_pb2.BatchOperation():
+            kind = message.WhichOneof("operation")
+            return kind is not None and carries_repeat(getattr(message, kind), now, resent=resent)
+        case (
+            state_service_pb2.PutRequest()
+            | state_service_pb2.DeleteRequest()
+            | state_service_pb2.TouchRequest()
+            | state_service_pb2.UpdateRequest()
+            | state_service_pb2.TransactRequest()
+        ):
+            return message.HasField("request") and _is_repeat(message.request, now, resent=resent)
+        case _:
+            return False
+
+
+def _is_repeat(request: record_pb2.RequestId, now: Instant, *, resent: bool) -> bool:
+    sent = request.first_sent
+    late = now - (sent.seconds * 1000 + sent.nanos // 1_000_000) > _REPEATED_AFTER_MS
+    return request.attempt > 0 or resent or late
 
 
 @dataclass(kw_only=True)
@@ -211,7 +239,7 @@ class Reader:
             self.wrong(f"{at}request.first_sent", "must be set")
         elif first_sent > self.now + self.clock_difference_ms:
             self.wrong(f"{at}request.first_sent", "must not be in the future: take the service's time")
-        repeated = request.attempt > 0 or self.resent or self.now - first_sent > _REPEATED_AFTER_MS
+        repeated = _is_repeat(request, self.now, resent=self.resent)
         return Request(client=request.client, number=request.number, first_sent=first_sent, repeated=repeated)
 
     def _check(self, message: state_service_pb2.Check, at: str) -> Check:

@@ -7,7 +7,7 @@ from keepstate_server.engine.engine import Engine
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.rpc import answers
 from keepstate_server.rpc.edge import Call, Edge, call
-from keepstate_server.rpc.requests import Limits, Reader
+from keepstate_server.rpc.requests import Limits, Reader, carries_repeat
 from keepstate_server.rpc.status import status_of
 from keepstate_server.stores.catalog import Catalog
 
@@ -145,5 +145,6 @@ class StateServicer(state_service_pb2_grpc.StateServiceServicer):
     ) -> state_service_pb2.BatchResult:
         kind = request.operations[index].WhichOneof("operation")
         field = f"operations[{index}].{kind}.name.store"
-        status = status_of(error, store_field=field, correlation_id=begun.correlation_id)
+        sent_before = carries_repeat(request.operations[index], begun.now, resent=begun.resent)
+        status = status_of(error, store_field=field, correlation_id=begun.correlation_id, sent_before=sent_before)
         return state_service_pb2.BatchResult(error=status)

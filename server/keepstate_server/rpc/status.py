@@ -51,17 +51,23 @@ CODES: dict[Reason, code_pb2.Code] = {
 """The code of each reason. StoreNotFound is INVALID_ARGUMENT where the store is a field of a record's name."""
 
 
-def status_of(error: KeepstateError, *, store_field: str = "", correlation_id: str = "") -> status_pb2.Status:
+def status_of(
+    error: KeepstateError, *, store_field: str = "", correlation_id: str = "", sent_before: bool = False
+) -> status_pb2.Status:
     """Returns the status for ``error``.
 
     Args:
         error: what went wrong.
         store_field: the request's field that named the store, if a missing store is that field's fault.
         correlation_id: finds the call in the service's log; told where the fault is the service's.
+        sent_before: an earlier attempt at the call may have been sent to the store, so this one cannot say it was not.
     """
     code = CODES[error.reason]
     message = _shortened(error.message)
     info = error_details_pb2.ErrorInfo(reason=error.reason.value, domain=DOMAIN, metadata=_metadata(error))
+    nothing_sent = isinstance(error, Overloaded) or (isinstance(error, StoreUnavailable) and error.nothing_sent)
+    if nothing_sent and not sent_before:
+        info.metadata["nothing_sent"] = "true"
     if error.reason in _TRACED and correlation_id:
         info.metadata["correlation_id"] = correlation_id
     details: list[Message] = [info]
@@ -90,15 +96,11 @@ def _metadata(error: KeepstateError) -> dict[str, str]:
         case UnsupportedByStore():
             return {"store": error.store, "capability": error.capability}
         case StoreUnavailable():
-            return {"store": error.store} | _sent(error)
+            return {"store": error.store}
         case Overloaded():
-            return {"limit": error.limit} | _sent(error)
+            return {"limit": error.limit}
         case _:
             return {}
-
-
-def _sent(error: StoreUnavailable | Overloaded) -> dict[str, str]:
-    return {"nothing_sent": "true"} if error.nothing_sent else {}
 
 
 def _bad_request(violations: Sequence[tuple[str, str]]) -> error_details_pb2.BadRequest:

@@ -11,6 +11,7 @@ from keepstate_server.domain.promises import TITLES, Keeping, PromiseStatus
 from keepstate_server.stores.base import StateStore
 from keepstate_server.stores.knowledge import knowledge_of, refusal_of
 from keepstate_server.stores.sidecar import Component, Sidecar, SidecarError
+from keepstate_server.stores.time_limit import TimeLimit
 
 __all__ = ["Catalog", "StoreInfo"]
 
@@ -131,10 +132,22 @@ class Catalog:
 
     async def _component(self, name: str, timeout: float) -> Component:
         if name not in self._components:
-            async with self._asking:
+            limit = TimeLimit(timeout)
+            await self._wait_to_ask(timeout)
+            try:
                 ago = asyncio.get_running_loop().time() - self._asked_at
                 if name not in self._components and ago > _ASK_AGAIN_AFTER:
-                    await self.refresh(timeout=timeout)
+                    await self.refresh(timeout=limit.left)
+            finally:
+                self._asking.release()
         if name not in self._components:
             raise StoreNotFound(name)
         return self._components[name]
+
+    async def _wait_to_ask(self, timeout: float) -> None:
+        """Takes the lock: one call asks the sidecar, the others use what it was told."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._asking.acquire()
+        except TimeoutError:
+            raise StoreUnavailable(self._default or "", nothing_sent=True) from None

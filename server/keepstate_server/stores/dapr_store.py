@@ -10,6 +10,7 @@ from keepstate_server.domain.names import internal_key
 from keepstate_server.domain.records import Consistency
 from keepstate_server.stores.base import Absence, CompareAndSet, Failure, Fate, Outcome, ReadResult
 from keepstate_server.stores.sidecar import BulkItem, Component, Sidecar, SidecarError, StateItem
+from keepstate_server.stores.time_limit import TimeLimit
 
 __all__ = ["DaprStore", "mentions_network"]
 
@@ -105,15 +106,16 @@ class DaprStore:
         key = internal_key("probe")
         # Different each time, so that what an earlier instance wrote there is never taken for this one's.
         value = b"\xf5probe" + os.urandom(16)
+        limit = TimeLimit(timeout)
         try:
-            await self._sidecar.transact(self.name, [self._probe_item(key, value)], timeout=timeout)
-            found = await self._sidecar.get(self.name, key, consistency=Consistency.STRONG, timeout=timeout)
+            await self._sidecar.transact(self.name, [self._probe_item(key, value)], timeout=limit.left)
+            found = await self._sidecar.get(self.name, key, consistency=Consistency.STRONG, timeout=limit.left)
         except SidecarError as error:
             return Failure(detail=str(error))
+        if found is None:
+            return Failure(detail="what the probe wrote is not there")
         # Another instance may have written its own in between: its form shows as much.
-        self._transactions_keep_values = bool(
-            found and found.data.startswith(b"\xf5probe") and len(found.data) == len(value)
-        )
+        self._transactions_keep_values = found.data.startswith(b"\xf5probe") and len(found.data) == len(value)
         self._probed_connection = connection
         return None
 
@@ -141,6 +143,7 @@ class DaprStore:
     async def _get_bulk(
         self, keys: Sequence[str], consistency: Consistency, timeout: float
     ) -> Mapping[str, ReadResult]:
+        limit = TimeLimit(timeout)
         try:
             items = await self._sidecar.get_bulk(self.name, keys, timeout=timeout)
         except SidecarError as error:
@@ -148,8 +151,8 @@ class DaprStore:
                 return dict.fromkeys(keys, Failure(detail=str(error)))
             # The answer is too large for one message: ask for half at a time.
             middle = len(keys) // 2
-            first = await self.read(keys[:middle], consistency=consistency, sure=False, timeout=timeout)
-            second = await self.read(keys[middle:], consistency=consistency, sure=False, timeout=timeout)
+            first = await self.read(keys[:middle], consistency=consistency, sure=False, timeout=limit.left)
+            second = await self.read(keys[middle:], consistency=consistency, sure=False, timeout=limit.left)
             return {**first, **second}
         return {key: self._bulk_result(items.get(key)) for key in keys}
 

@@ -11,6 +11,7 @@ import grpc
 from keepstate_server.stores.base import Absence, CompareAndSet, Fate, Lack, Outcome, ReadResult, Stored
 from keepstate_server.stores.dapr_store import DaprStore
 from keepstate_server.stores.sidecar import Component, Sidecar, SidecarError, StateItem
+from keepstate_server.stores.time_limit import TimeLimit
 
 __all__ = ["SqlStore"]
 
@@ -42,12 +43,13 @@ class SqlStore(DaprStore):
 
         If one is refused the transaction rolls back whole; then each is saved for itself.
         """
+        limit = TimeLimit(timeout)
         if len(writes) > 1 and self.transactions_keep_values:
-            outcome = await self.transact(writes, timeout=timeout)
+            outcome = await self.transact(writes, timeout=limit.left)
             if outcome.fate is not Fate.REFUSED:
                 return [outcome] * len(writes)
         try:
-            await self._sidecar.save(self.name, [_item(write) for write in writes], timeout=timeout)
+            await self._sidecar.save(self.name, [_item(write) for write in writes], timeout=limit.left)
         except SidecarError as error:
             # With several items a refusal may have been another's: only a read can tell.
             outcome = self._outcome(error, writes, refused=len(writes) == 1 and _is_refusal(error))

@@ -29,7 +29,9 @@ class History:
 
     def attempt(self) -> Attempt:
         """Sends a write upon what stands now."""
-        return Attempt(write=self.new(), base=self.sighting.base, sent_at=self.clock.now(), results=())
+        return Attempt(
+            write=self.new(), base=self.sighting.base, etag=self.sighting.etag, sent_at=self.clock.now(), results=()
+        )
 
     def new(self) -> WriteId:
         self.count += 1

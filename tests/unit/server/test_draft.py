@@ -55,7 +55,7 @@ from keepstate_server.engine.trail import (
 )
 from keepstate_server.stores.base import Absence, StoreEtag
 from tests.unit.server.cases import name
-from tests.unit.server.hand import MINUTE, SECOND, SETTINGS, START, HandClock, Requests, again
+from tests.unit.server.hand import MINUTE, SETTINGS, START, HandClock, Requests, again
 
 FIRST = WriteId(b"first write...")
 NOW_WRITE = WriteId(b"the new write.")
@@ -560,7 +560,7 @@ def test_a_repeats_refusal_is_written_down_and_leaves_the_record_as_it_is(
     found = left.trail.find(request)
     assert found is not None
     assert found[1] is answer
-    assert left.trail.entries[0].requests[0].keep_until == START + 60 * SECOND
+    assert left.trail.entries[0].requests[0].keep_until == START + SETTINGS.repeat_life_ms
     before = STATES[state].record(START)
     assert Sighting(etag=StoreEtag("2"), content=left).record(START) == before
 

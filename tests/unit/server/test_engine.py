@@ -12,6 +12,7 @@ from keepstate_server.domain.errors import (
     DeadlineExceeded,
     KeepstateError,
     OutcomeUnknown,
+    Overloaded,
     RecordChanged,
     RecordExists,
     RecordMissing,
@@ -27,6 +28,8 @@ from keepstate_server.domain.operations import (
     Get,
     Operation,
     Put,
+    Touch,
+    Touched,
     TransactionOperation,
     Written,
 )
@@ -90,7 +93,7 @@ async def service(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
     service = Service(counts=request.param == "redis")
     yield service
     async with asyncio.timeout(5):
-        await service.engine.drain()
+        await service.engine.drain(timeout=5)
 
 
 class Gate:
@@ -164,16 +167,49 @@ async def test_writes_to_one_key_in_a_batch_apply_in_order(service: Service) -> 
     assert len(service.store.applied) == 1
 
 
-async def test_a_thousand_keys_go_out_in_pieces_of_128(service: Service) -> None:
+async def test_a_thousand_keys_go_out_in_pieces_of_at_most_128(service: Service) -> None:
     results = await service.all([Put(name=name(f"k{number}"), value=b"v") for number in range(1000)])
     assert all(isinstance(result, Written) for result in results)
-    assert {len(call.keys) for call in service.store.calls} == {128, 1000 % 128}
-    assert len(service.store.calls) == 16
+    # The first piece is small: it shows how large values are.
+    assert [len(call.keys) for call in service.store.calls[::2]] == [16, *[128] * 7, 88]
+    assert len(service.store.calls) == 18
 
 
 async def test_large_values_go_out_in_pieces_of_a_mebibyte(service: Service) -> None:
     await service.all([Put(name=name(f"k{number}"), value=bytes(400_000)) for number in range(6)])
     assert [len(call.keys) for call in service.store.calls if call.kind == "write"] == [2, 2, 2]
+
+
+async def test_touched_values_go_out_in_pieces_of_a_mebibyte(service: Service) -> None:
+    names = [name(f"k{number}") for number in range(20)]
+    for each in names:
+        await service.one(Put(name=each, value=bytes(400_000)))
+    service.store.calls.clear()
+    results = await service.all([Touch(name=each) for each in names])
+    assert all(isinstance(result, Touched) for result in results)
+    assert max(len(call.keys) for call in service.store.calls if call.kind == "write") == 2
+
+
+async def test_an_answer_carries_what_fits_and_says_that_the_rest_is_to_be_asked_for_again(service: Service) -> None:
+    large = bytes(1024 * 1024)
+    await service.one(Put(name=name("large"), value=large))
+    operations: list[Operation] = [Get(name=name("large")) for _ in range(600)]
+    operations += [Put(name=name("other"), value=b"v"), Get(name=name("small"))]
+    *reads, put, _ = await service.all(operations)
+    told = [result for result in reads if isinstance(result, Found)]
+    refused = [result for result in reads if isinstance(result, Overloaded)]
+    assert 8 <= len(told) <= 15
+    assert len(told) + len(refused) == 600
+    assert isinstance(put, Written), "a write keeps its answer"
+
+
+async def test_reads_of_large_values_go_out_few_at_a_time(service: Service) -> None:
+    names = [name(f"k{number}") for number in range(300)]
+    for each in names:
+        await service.one(Put(name=each, value=bytes(1024 * 1024)))
+    service.store.calls.clear()
+    await service.all([Get(name=each) for each in names])
+    assert sum(len(call.keys) for call in service.store.calls) <= 32, "what has no room is not read"
 
 
 async def test_names_in_different_namespaces_are_different_records(service: Service) -> None:
@@ -197,7 +233,7 @@ async def test_what_was_sent_is_looked_into_to_the_end_though_the_caller_has_gon
     await asyncio.gather(call, return_exceptions=True)
     assert call.cancelled()
     gate.open.set()
-    await service.engine.drain()
+    await service.engine.drain(timeout=5)
     assert service.envelope().value == b"mine"
     # What it left is known: the next writer is not refused.
     service.store.calls.clear()
@@ -213,7 +249,7 @@ async def test_what_was_not_begun_for_a_caller_that_has_gone_is_dropped(service:
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
     gate.open.set()
-    await service.engine.drain()
+    await service.engine.drain(timeout=5)
     assert service.store.applied == []
 
 
@@ -228,7 +264,7 @@ async def test_a_writer_that_waits_behind_another_is_dropped_when_its_caller_goe
     await asyncio.gather(behind, return_exceptions=True)
     gate.open.set()
     assert isinstance(await ahead, Written)
-    await service.engine.drain()
+    await service.engine.drain(timeout=5)
     assert service.envelope().value == b"ahead"
     assert len(service.store.applied) == 1
 
@@ -271,7 +307,7 @@ async def test_a_cancelled_batch_leaves_nothing_half_looked_into(service: Servic
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
     gate.open.set()
-    await service.engine.drain()
+    await service.engine.drain(timeout=5)
     results = await service.all([Put(name=name(f"k{number}"), value=b"w") for number in range(5)])
     assert all(isinstance(result, Written) for result in results)
     assert len(service.store.applied) == 10
@@ -321,7 +357,7 @@ async def test_a_transaction_that_was_sent_is_ended_though_its_caller_has_gone()
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
     gate.open.set()
-    await service.engine.drain()
+    await service.engine.drain(timeout=5)
     assert service.envelope("a").value == b"v"
 
 

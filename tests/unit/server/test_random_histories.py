@@ -112,7 +112,7 @@ class History:
         await asyncio.gather(*(self.client(number + 1) for number in range(CLIENTS)))
         await asyncio.gather(*self.still_running)
         for engine in self.engines:
-            await engine.drain()
+            await engine.drain(timeout=5)
         self.store.deliver()
 
     async def client(self, number: int) -> None:

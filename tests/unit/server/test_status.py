@@ -87,12 +87,6 @@ CASES: list[tuple[KeepstateError, int, dict[str, str], set[str]]] = [
         {"limit": "calls under way", "nothing_sent": "true"},
         {"RetryInfo"},
     ),
-    (
-        Overloaded("repeats", nothing_sent=False),
-        code_pb2.RESOURCE_EXHAUSTED,
-        {"limit": "repeats"},
-        {"RetryInfo"},
-    ),
     (NotImplementedYet("updates"), code_pb2.UNIMPLEMENTED, {}, set()),
     (TransactionConflict(), code_pb2.ABORTED, {}, {"RetryInfo"}),
 ]

@@ -159,10 +159,10 @@ def test_clocks_that_disagree_leave_the_newest_forgotten_time() -> None:
 # Repeats
 
 
-def test_a_repeats_entry_outlives_an_overflow_for_60_seconds() -> None:
+def test_a_repeats_entry_outlives_an_overflow_until_its_time() -> None:
     clock = HandClock()
     request = Requests(clock).new()
-    repeat = answered(again(request), 0, FirstAnswer.EXISTS, clock.now())
+    repeat = answered(again(request), 0, FirstAnswer.EXISTS, Instant(START + 60 * SECOND))
     trail = walked([entry(0, START, repeat)])
     trail = walked([entry(number, START + 59 * SECOND) for number in range(1, 40)], trail)
     assert trail.find(request) == (version_at(write_id(0), 0), FirstAnswer.EXISTS)

@@ -506,7 +506,7 @@ async def test_more_repeats_than_can_be_kept_are_turned_away(bench: Bench) -> No
     request = again(bench.requests.new())
     assert isinstance(await bench.run(put("b"), put("a"), request=request), Overloaded)
     assert await bench.values("ab") == [b"v", None]
-    bench.clock.advance(MINUTE)
+    bench.clock.advance(SETTINGS.repeat_life_ms)
     assert isinstance(await bench.run(put("b"), put("a"), request=request), list)
     assert await bench.values("ab") == [b"new", b"new"]
 
