@@ -105,11 +105,14 @@ class Service:
         """Listens; answers NOT_SERVING until the sidecar does.
 
         Raises:
-            BadConfiguration: a port is taken, or the embedded store's file cannot be used.
+            BadConfiguration: a port is taken, the embedded store's file cannot be used, or a sidecar's address is none.
         """
         settings = self._settings
         address = await self._start_embedded() if settings.uses_embedded else settings.sidecar_address
-        self._sidecar = Sidecar(address, max_message_bytes=MAX_MESSAGE_BYTES)
+        try:
+            self._sidecar = Sidecar(address, max_message_bytes=MAX_MESSAGE_BYTES)
+        except ValueError as error:
+            raise BadConfiguration(f"{settings.sidecar_address_setting}: {error}") from None
         catalog = Catalog(self._sidecar, default_store=settings.default_store)
         self._engine = Engine(catalog, settings=settings.engine, clock=self._clock)
         self._server = self._make_server(self._engine, catalog)
@@ -205,17 +208,21 @@ class Service:
 
     async def _watch(self, sidecar: Sidecar, catalog: Catalog) -> None:
         """Says SERVING while the sidecar answers, for as long as the service runs."""
-        await sidecar.connect()
         while True:
+            pause = _WATCH_SECONDS
             try:
+                await sidecar.connect()
                 await catalog.refresh(timeout=_WATCH_SECONDS)
                 serving = True
             except KeepstateError:
+                serving, pause = False, 0.1
+            except Exception:  # noqa: BLE001 - nobody would learn that the watch ended
+                _log.exception("cannot tell whether the sidecar answers")
                 serving = False
             if serving != self._ready.is_set():
                 _log.warning("not serving: the sidecar does not answer") if not serving else _log.info("serving")
                 await self._set_serving(serving)
-            await asyncio.sleep(_WATCH_SECONDS if serving else 0.1)
+            await asyncio.sleep(pause)
 
     async def _set_serving(self, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING

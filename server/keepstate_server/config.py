@@ -11,6 +11,7 @@ from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
@@ -69,6 +70,16 @@ def _positive(value: timedelta) -> timedelta:
 
 Address = Annotated[str, AfterValidator(_address)]
 Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_positive)]
+
+
+def _check_url(text: str) -> None:
+    try:
+        url = urlsplit(text)
+        good = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("must be a URL, e.g. http://127.0.0.1:3500, or a host")
 
 
 def _is_loopback(address: str) -> bool:
@@ -154,6 +165,19 @@ class Settings(BaseSettings):
             raise ValueError(fault)
         return value
 
+    @field_validator("dapr_http_endpoint")
+    @classmethod
+    def _http_endpoint(cls, value: str | None) -> str | None:
+        if value is not None:
+            _check_url(value if "://" in value else f"http://{value}")
+        return value
+
+    @field_validator("dapr_runtime_host")
+    @classmethod
+    def _runtime_host(cls, value: str) -> str:
+        _check_url(f"http://{value}:1")
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _listen_on_app_port(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -214,6 +238,11 @@ class Settings(BaseSettings):
             http = f"http://{http}"
         grpc = self.dapr_grpc_endpoint or f"{self.dapr_runtime_host}:{self.dapr_grpc_port or 50001}"
         return SidecarAddress(grpc=grpc, http=http, api_token=self.dapr_api_token)
+
+    @property
+    def sidecar_address_setting(self) -> str:
+        """The name of the setting that says where the sidecar's gRPC API is."""
+        return "DAPR_GRPC_ENDPOINT" if self.dapr_grpc_endpoint else "DAPR_RUNTIME_HOST"
 
     @property
     def engine(self) -> EngineSettings:

@@ -110,6 +110,8 @@ WRONG = {
     "KEEPSTATE_CONFIG": ("no-such-file.yaml", "KEEPSTATE_CONFIG: there is no file"),
     "KEEPSTATE_DATA": ("/dev/null", "KEEPSTATE_DATA"),
     "DAPR_GRPC_PORT": ("many", "DAPR_GRPC_PORT"),
+    "DAPR_GRPC_ENDPOINT": ("foo://bar:1:2", "DAPR_GRPC_ENDPOINT: invalid scheme 'foo'"),
+    "DAPR_HTTP_ENDPOINT": ("http://[bad", "DAPR_HTTP_ENDPOINT: must be a URL"),
 }
 
 

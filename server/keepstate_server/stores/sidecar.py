@@ -6,6 +6,7 @@ through the client's own stub, with the SDK's generated messages.
 """
 
 import asyncio
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import structlog
 from dapr.aio.clients import DaprClient
 from dapr.clients.health import DaprHealth
 from dapr.conf import settings as dapr_settings
+from dapr.conf.helpers import GrpcEndpoint
 from dapr.proto import api_v1, common_v1
 
 from keepstate_server.domain.records import Consistency
@@ -90,7 +92,12 @@ class Sidecar:
     """A sidecar's state calls. Every timeout is seconds for the whole call."""
 
     def __init__(self, address: SidecarAddress, *, max_message_bytes: int) -> None:
-        """Makes no connection yet."""
+        """Makes no connection yet.
+
+        Raises:
+            ValueError: the gRPC address is none.
+        """
+        _check(address.grpc)
         self._address = address
         self._max_message_bytes = max_message_bytes
         self._client: DaprClient | None = None
@@ -99,10 +106,12 @@ class Sidecar:
         """Counts the connections lost: another number, perhaps another sidecar, with other component files."""
 
     async def connect(self) -> None:
-        """Waits until the sidecar is healthy, however long that takes, and connects.
+        """Waits until the sidecar is healthy, however long that takes, and connects. Once: later calls do nothing.
 
         The SDK's constructor waits for that too, but blocks the event loop while it does, and prints.
         """
+        if self._client is not None:
+            return
         attempts = 0
         while not await self._healthy():
             attempts += 1
@@ -211,6 +220,16 @@ class Sidecar:
         if self._client is None:
             raise SidecarError(grpc.StatusCode.UNAVAILABLE, "failed to connect to all addresses; not connected yet")
         return self._client._stub  # noqa: SLF001 - see the module's docstring
+
+
+def _check(address: str) -> None:
+    """Raises ValueError with the SDK's reason if it cannot use the address."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says of http:// and https:// that they are old; when it connects, too
+        try:
+            GrpcEndpoint(address)
+        except IndexError:
+            raise ValueError(f"invalid URL '{address}'") from None
 
 
 def _item(item: StateItem) -> common_v1.StateItem:

@@ -1,0 +1,65 @@
+"""The service as a whole: what it needs to start, and what it survives."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keepstate_server import app
+from keepstate_server.app import Service
+from keepstate_server.config import BadConfiguration, Settings, SidecarKind
+from keepstate_server.stores.catalog import Catalog
+
+
+def settings(data: Path, **others: Any) -> Settings:
+    return Settings(
+        **{"listen": "127.0.0.1:0", "http_listen": None, "sidecar": SidecarKind.EMBEDDED, "data": data, **others}
+    )
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["foo://bar:1:2", "bar:1:2", "localhost:grpc", "localhost:99999", "[bad", "dns://x", "https://a/path"]
+)
+async def test_a_wrong_grpc_endpoint_stops_the_start_and_is_named(tmp_path: Path, endpoint: str) -> None:
+    service = Service(settings(tmp_path, sidecar=SidecarKind.DAPR, dapr_grpc_endpoint=endpoint))
+    with pytest.raises(BadConfiguration, match="DAPR_GRPC_ENDPOINT"):
+        await service.start()
+    await service.stop()
+
+
+@pytest.mark.parametrize("endpoint", ["http://[bad", "http://host:port", "ftp://host", "http://", "host:99999"])
+def test_a_wrong_http_endpoint_is_refused(tmp_path: Path, endpoint: str) -> None:
+    with pytest.raises(ValueError, match="must be a URL"):
+        settings(tmp_path, dapr_http_endpoint=endpoint)
+
+
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:3500", "https://host", "host:3500", "http://[::1]:3500"])
+def test_an_http_endpoint_is_a_url_or_a_host(tmp_path: Path, endpoint: str) -> None:
+    assert settings(tmp_path, dapr_http_endpoint=endpoint).dapr_http_endpoint == endpoint
+
+
+async def test_a_fault_in_the_watch_over_the_sidecar_is_survived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "_WATCH_SECONDS", 0.01)
+    refresh, faults = Catalog.refresh, 3
+
+    async def faulty(self: Catalog, *, timeout: float) -> None:
+        nonlocal faults
+        if faults:
+            faults -= 1
+            raise ZeroDivisionError
+        await refresh(self, timeout=5)
+
+    monkeypatch.setattr(Catalog, "refresh", faulty)
+    service = Service(settings(tmp_path))
+    await service.start()
+    try:
+        async with asyncio.timeout(10):
+            await service.wait_ready()
+        assert faults == 0
+    finally:
+        await service.stop()
