@@ -37,6 +37,17 @@ _CONSISTENCY = {
 }
 
 
+# So that a sidecar that comes back is found within a second or two: by default gRPC waits up to two minutes between
+# attempts to connect, and 20 s for one that gets no answer. The SDK has no way to say so.
+_CHANNEL_OPTIONS = (
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.min_reconnect_backoff_ms", 2_000),  # despite its name: how long one attempt may take
+)
+
+_HEALTH_SECONDS = 2.0
+
+
 class SidecarError(Exception):
     """A call to the sidecar failed."""
 
@@ -118,7 +129,7 @@ class Sidecar:
             if attempts in (1, 10) or attempts % 60 == 0:
                 _log.warning("waiting for the sidecar", grpc=self._address.grpc, http=self._address.http)
             await asyncio.sleep(min(0.1 * attempts, 1.0))
-        with _constructed_at_once(self._address.api_token):
+        with _constructed_our_way(self._address.api_token):
             self._client = DaprClient(address=self._address.grpc, max_grpc_message_length=self._max_message_bytes)
         self._watching = asyncio.create_task(self._watch(self._client._channel))  # noqa: SLF001 - the SDK hides it
 
@@ -144,7 +155,7 @@ class Sidecar:
         headers = {"dapr-api-token": self._address.api_token} if self._address.api_token else {}
         try:
             async with (
-                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_HEALTH_SECONDS)) as session,
                 session.get(url, headers=headers) as response,
             ):
                 return 200 <= response.status < 300
@@ -271,16 +282,27 @@ def _errors() -> Iterator[None]:
 
 
 @contextmanager
-def _constructed_at_once(api_token: str | None) -> Iterator[None]:
-    """Lets DaprClient be made without its blocking health poll, with the token that we were configured with.
+def _constructed_our_way(api_token: str | None) -> Iterator[None]:
+    """Lets DaprClient be made without its blocking health poll, with our token and our channel options.
 
     The constructor does not wait for anything else, so no other task can see the changed settings.
     """
     settings: Any = dapr_settings
     health: Any = DaprHealth
+    aio: Any = grpc.aio
     token, poll = settings.DAPR_API_TOKEN, health.wait_for_sidecar
+    insecure, secure = aio.insecure_channel, aio.secure_channel
+
+    def insecure_channel(target: str, options: Sequence[tuple[str, object]], **others: object) -> object:
+        return insecure(target, [*options, *_CHANNEL_OPTIONS], **others)
+
+    def secure_channel(target: str, options: Sequence[tuple[str, object]], **others: object) -> object:
+        return secure(target, options=[*options, *_CHANNEL_OPTIONS], **others)
+
     settings.DAPR_API_TOKEN, health.wait_for_sidecar = api_token, lambda: None
+    aio.insecure_channel, aio.secure_channel = insecure_channel, secure_channel
     try:
         yield
     finally:
         settings.DAPR_API_TOKEN, health.wait_for_sidecar = token, staticmethod(poll)
+        aio.insecure_channel, aio.secure_channel = insecure, secure
