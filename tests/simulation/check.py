@@ -74,8 +74,6 @@ def check(history: History, *, clock_difference: float) -> Sequence[str]:
         found, longest = in_some_order(
             _ordered(placed),
             tuple(facts.start(key) for key in keys),
-            settles=lambda state: all(facts.timeless(each) for each in state),
-            timeless=not any(part.spec.ttl for part in its) and not any(raw.expires for raw in history.raw),
             budget=_BUDGET,
         )
         if found is None:
@@ -239,7 +237,8 @@ def _of_transaction(keys: Sequence[str], parts: Sequence[_Part], facts: Facts) -
             for part, its in zip(parts, answers, strict=True)
         ]
         reads = all(part.spec.kind is Kind.CHECK for part in parts)
-        yield _event(first, begin, end, steps, reads=reads, answer=answer)
+        if not reads or answer is not None:
+            yield _event(first, begin, end, steps, reads=reads, answer=answer)
     for attempt, result, claim in first.answers:
         if claim is Claim.NO and attempt.end is not None:
             assert isinstance(result, PreconditionFailed)

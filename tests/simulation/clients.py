@@ -207,7 +207,7 @@ class Client:
 
     def _spec(self, key: str) -> Spec:
         kinds = (Kind.PUT, Kind.GET, Kind.DELETE, Kind.TOUCH, Kind.SLIDE)
-        kind = self._chance.choices(kinds, (10, 6, 4, 2, 1))[0]
+        kind = self._chance.choices(kinds, (12, 6, 3, 2, 1))[0]
         if kind is Kind.PUT:
             return self._put(key)
         if kind in (Kind.GET, Kind.SLIDE):

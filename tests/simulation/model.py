@@ -56,9 +56,6 @@ class Facts:
             return f"two writes have one etag: {version.hex()}"
         return None
 
-    def timeless(self, state: KeyState) -> bool:
-        return all(expiry is None for expiry in self._expiries(state))
-
     def lives(self, state: KeyState, when: float) -> bool:
         """Says whether the record may exist at ``when``, or may have when it was tested then."""
         if state == NOTHING:

@@ -20,9 +20,10 @@ from tests.simulation.loop import run
 from tests.simulation.sidecar import Network, Outage, SimSidecar, World
 from tests.simulation.stores import KINDS, SimStore, make_store
 
-__all__ = ["SETTINGS", "Run", "Scenario", "perform", "scenario_of"]
+__all__ = ["FULL_TRAIL", "SETTINGS", "Run", "Scenario", "hot_scenario_of", "perform", "scenario_of"]
 
 SETTINGS = EngineSettings()
+FULL_TRAIL = trail._MAX_WRITES
 _SKEW = SETTINGS.clock_difference.total_seconds() / 2
 
 
@@ -36,7 +37,7 @@ class Scenario:
     habits: Habits
     clients: int = 3
     instances: int = 2
-    trail_writes: int = 16
+    trail_writes: int = FULL_TRAIL
     raw: bool = False
 
 
@@ -51,17 +52,19 @@ class Run:
     """Virtual ones."""
 
 
-def scenario_of(seed: int | str, *, kind: str | None = None, calls: int | None = None) -> Scenario:
-    """Returns the scenario of ``seed``; ``calls`` limits how many each client makes."""
+def scenario_of(seed: int | str, *, kind: str | None = None) -> Scenario:
+    """Returns the scenario of ``seed``, on a store of ``kind`` if that is given."""
     chance = random.Random(f"scenario {seed}")
     chosen = chance.choice(KINDS) if chance.random() < 0.6 else "state.redis"
     chosen = kind or chosen
+    if chance.random() < 0.2:
+        return hot_scenario_of(seed, kind=chosen)
     clients = chance.randint(2, 4)
     keys = ("a", "b", "c")[: chance.choice((1, 1, 2, 3))]
-    thinks = chance.choice(((0.02,), (0.02, 0.02, 2.0), (0.02, 1.0, 12.0), (0.02, 0.5, 30.0, 1200.0)))
+    thinks = chance.choice(((0.002,), (0.02,), (0.02, 0.02, 2.0), (0.02, 1.0, 12.0), (0.02, 0.5, 30.0, 1200.0)))
     transactions_share = 0.0 if chosen == "state.redis" else chance.choice((0.0, 0.3, 0.8))
     faults = chance.choice((0.0, 0.03, 0.1, 0.25))
-    each = min(calls or 99, chance.randint(3, 12 // clients + 3))
+    each = chance.randint(3, 12 // clients + 3)
     network = Network(latency=chance.choice((0.002, 0.01, 0.05)), slow=chance.choice((0.0, 0.0, 0.05)))
     habits = Habits(
         keys=keys,
@@ -95,8 +98,42 @@ def scenario_of(seed: int | str, *, kind: str | None = None, calls: int | None =
         habits=habits,
         clients=clients,
         instances=chance.randint(1, 3),
-        trail_writes=chance.choice((1, 2, 3, 5, 16)),
+        trail_writes=chance.choice((1, 2, 3, 5, FULL_TRAIL)),
         raw=chance.random() < 0.2,
+    )
+
+
+def hot_scenario_of(seed: int | str, *, kind: str = "state.redis") -> Scenario:
+    """Returns a scenario in which many write one key, repeat beside first attempts, and trails are short.
+
+    What needs several rare things at the same time is found in these.
+    """
+    chance = random.Random(f"hot scenario {seed}")
+    share = chance.choice((0.0, 0.5)) if kind != "state.redis" else 0.0
+    return Scenario(
+        seed=f"hot {seed}",
+        kind=kind,
+        network=Network(
+            latency=chance.choice((0.01, 0.1)),
+            unheard=chance.choice((0.1, 0.3)),
+            late=chance.choice((0.0, 0.1, 0.3)),
+            slow=chance.choice((0.0, 0.1)),
+        ),
+        habits=Habits(
+            keys=("a",) if not share else ("a", "b"),
+            calls=chance.randint(3, 6),
+            thinks=(chance.choice((0.01, 0.3, 2.0)),),
+            ttls=(60_000,),
+            batches=chance.choice((0.0, 0.3)),
+            transactions=share,
+            patience=chance.choice((0.8, 0.4)),
+            beside=chance.choice((0.2, 0.6)),
+            transit=chance.choice((0.01, 0.5, 3.0)),
+            deadlines=(10.0, 1.0),
+        ),
+        clients=chance.randint(2, 4),
+        instances=chance.randint(1, 3),
+        trail_writes=chance.choice((1, 1, 2)),
     )
 
 

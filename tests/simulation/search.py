@@ -31,14 +31,11 @@ class Event(Generic[S]):
     what: str = ""
 
 
-def in_some_order(
-    events: Sequence[Event[S]], start: S, *, settles: Callable[[S], bool], timeless: bool, budget: int
-) -> tuple[bool | None, Sequence[str]]:
+def in_some_order(events: Sequence[Event[S]], start: S, *, budget: int) -> tuple[bool | None, Sequence[str]]:
     """Says whether the events, in order of their begin, can have happened one after the other; None: too much to try.
 
-    ``settles`` says of a state that time does not change it: then an event that only reads, and can come next, may
-    as well, if that cannot make it later than it need be for the others; ``timeless``: no state is ever changed by
-    time. Also returns the longest beginning of such an order.
+    An event that only reads, and can come next, may as well: it changes nothing for the others, not even how late it
+    is. Also returns the longest beginning of such an order.
     """
     must = sum(1 << place for place, event in enumerate(events) if event.must)
     by_end = sorted((event.end, place) for place, event in enumerate(events) if event.must)
@@ -59,7 +56,6 @@ def in_some_order(
         if len(order) > len(longest):
             longest = order
         until = next(end for end, place in by_end if not done >> place & 1)
-        settled = settles(state)
         top = len(stack)
         for place in preferred:
             event = events[place]
@@ -67,9 +63,9 @@ def in_some_order(
                 continue
             now = max(low, event.begin)
             after = event.step(state, now)
-            if event.reads and after and (timeless or (settled and event.begin <= low)):
+            if event.reads and after:
                 del stack[top:]
-                stack.append((done | 1 << place, state, now, (*order, place)))
+                stack.append((done | 1 << place, state, low, (*order, place)))
                 break
             stack.extend((done | 1 << place, each, now, (*order, place)) for each in after)
     return False, [events[place].what for place in longest]

@@ -27,6 +27,9 @@ __all__ = ["Network", "Outage", "SimSidecar", "World"]
 
 _T = TypeVar("_T")
 
+# How much less often something happens to a read than to a write.
+_READS_FAIL = 0.3
+
 _NOT_SENT = "failed to connect to all addresses; last error: UNKNOWN: Connection refused"
 
 # What the texts of a store look like when its connection fails; the first three may come after it was applied.
@@ -227,6 +230,8 @@ class SimSidecar(Sidecar):
         if roll < network.slow:
             return _Way(there=there, back=chance.uniform(0, 4.0))
         roll -= network.slow
+        if not writes:
+            roll /= _READS_FAIL  # a call that could not read has shown nothing
         if roll >= network.lost + network.unheard + network.late:
             return _Way(there=there, back=back)
         error = self._error(writes, transaction, chance.choice(_CAUSES))
