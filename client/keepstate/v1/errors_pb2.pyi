@@ -39,13 +39,17 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     `metadata["capability"]` names what is missing.
     """
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 7
-    """UNAVAILABLE with google.rpc.RetryInfo: the sidecar or the store does not answer. A write was not applied."""
+    """UNAVAILABLE with google.rpc.RetryInfo: the sidecar or the store does not take the call. A write was not applied; of
+    a repeated one, an earlier attempt may have been.
+    """
     ERROR_REASON_OUTCOME_UNKNOWN: _ErrorReason.ValueType  # 8
     """UNKNOWN: the write may have been applied, or may yet be; no answer of the store could tell."""
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 9
-    """DEADLINE_EXCEEDED: the caller's time was up before anything was sent to the store."""
+    """DEADLINE_EXCEEDED: the caller's time was up before anything was changed; of a repeated write, by this attempt."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 10
-    """RESOURCE_EXHAUSTED with google.rpc.RetryInfo: a limit of the service is reached."""
+    """RESOURCE_EXHAUSTED with google.rpc.RetryInfo: a limit of the service is reached. On a read of a batch also: the
+    answer has no room for it, read it in another batch.
+    """
     ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 11
     """UNIMPLEMENTED: this version of the service does not offer the call."""
     ERROR_REASON_TRANSACTION_CONFLICT: _ErrorReason.ValueType  # 12
@@ -85,13 +89,17 @@ ERROR_REASON_UNSUPPORTED_BY_STORE: ErrorReason.ValueType  # 6
 `metadata["capability"]` names what is missing.
 """
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 7
-"""UNAVAILABLE with google.rpc.RetryInfo: the sidecar or the store does not answer. A write was not applied."""
+"""UNAVAILABLE with google.rpc.RetryInfo: the sidecar or the store does not take the call. A write was not applied; of
+a repeated one, an earlier attempt may have been.
+"""
 ERROR_REASON_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 8
 """UNKNOWN: the write may have been applied, or may yet be; no answer of the store could tell."""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 9
-"""DEADLINE_EXCEEDED: the caller's time was up before anything was sent to the store."""
+"""DEADLINE_EXCEEDED: the caller's time was up before anything was changed; of a repeated write, by this attempt."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 10
-"""RESOURCE_EXHAUSTED with google.rpc.RetryInfo: a limit of the service is reached."""
+"""RESOURCE_EXHAUSTED with google.rpc.RetryInfo: a limit of the service is reached. On a read of a batch also: the
+answer has no room for it, read it in another batch.
+"""
 ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 11
 """UNIMPLEMENTED: this version of the service does not offer the call."""
 ERROR_REASON_TRANSACTION_CONFLICT: ErrorReason.ValueType  # 12

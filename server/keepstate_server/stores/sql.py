@@ -52,6 +52,8 @@ class SqlStore(DaprStore):
             await self._sidecar.save(self.name, [_item(write) for write in writes], timeout=limit.left)
         except SidecarError as error:
             # With several items a refusal may have been another's: only a read can tell.
+            if len(writes) == 1 and _is_full(error):
+                return [Outcome(fate=Fate.FAILED, detail=str(error))]
             outcome = self._outcome(error, writes, refused=len(writes) == 1 and _is_refusal(error))
             return [outcome] * len(writes)
         return [Outcome(fate=Fate.APPLIED)] * len(writes)
@@ -62,6 +64,8 @@ class SqlStore(DaprStore):
         try:
             await self._sidecar.transact(self.name, items, timeout=timeout)
         except SidecarError as error:
+            if _is_full(error):
+                return Outcome(fate=Fate.FAILED, detail=str(error))
             return self._outcome(error, writes, refused=_is_refusal(error))
         return Outcome(fate=Fate.APPLIED)
 
@@ -92,3 +96,10 @@ def _is_refusal(error: SidecarError) -> bool:
     text = error.text.lower()
     words = "etag mismatch" in text or "no item was updated" in text
     return error.code is grpc.StatusCode.ABORTED or (error.code is grpc.StatusCode.INTERNAL and words)
+
+
+def _is_full(error: SidecarError) -> bool:
+    """Says whether the store took nothing because its disk is full (SQLite's words, PostgreSQL's code)."""
+    return error.code is grpc.StatusCode.INTERNAL and any(
+        words in error.text for words in ("database or disk is full", "SQLSTATE 53100")
+    )

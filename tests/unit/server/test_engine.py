@@ -417,3 +417,46 @@ async def test_a_delete_of_what_expired_says_that_nothing_was_there(service: Ser
     await service.one(Put(name=name(), value=b"v", expiry=type(service.clock.now())(at)))
     service.clock.advance(SECOND)
     assert await service.one(Delete(name=name())) == Deleted(existed=False)
+
+
+async def test_a_key_whose_write_is_settled_does_not_wait_for_the_rest_of_its_batch(service: Service) -> None:
+    """The other key's answer needs a read, which takes a while: whoever wants the first one need not wait for that."""
+    old, _ = await service.all([Put(name=name("bad"), value=b"1"), Put(name=name("good"), value=b"1")])
+    assert isinstance(old, Written)
+    await service.one(Put(name=name("bad"), value=b"2"))
+    await service.all([Get(name=name("bad")), Get(name=name("good"))])
+    gate = Gate()
+    service.store.before_read.append(gate)
+    batch = [Put(name=name("good"), value=b"3"), Put(name=name("bad"), value=b"3", precondition=old.version)]
+    under_way = asyncio.create_task(service.all(batch))
+    await gate.reached.wait()
+    assert service.store.calls[-1].keys == ("bad",)
+    async with asyncio.timeout(5):
+        assert isinstance(await service.one(Put(name=name("good"), value=b"4")), Written)
+    gate.open.set()
+    assert [type(result) for result in await under_way] == [Written, RecordChanged]
+
+
+async def test_a_fault_of_ours_after_sending_is_looked_into_like_a_lost_reply(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply = service.store.write
+
+    async def broken(*arguments: object, **more: object) -> None:
+        await apply(*arguments, **more)  # type: ignore[arg-type]
+        monkeypatch.undo()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(service.store, "write", broken)
+    assert isinstance(await service.one(Put(name=name(), value=b"v")), Written)
+    assert len(service.store.applied) == 1
+
+
+async def test_work_that_does_not_end_is_ended_with_the_drain(service: Service) -> None:
+    gate = Gate()
+    service.store.before_write.append(gate)
+    put = asyncio.create_task(service.one(Put(name=name(), value=b"v")))
+    await gate.reached.wait()
+    await service.engine.drain(timeout=0.01)
+    with pytest.raises(asyncio.CancelledError):
+        await put

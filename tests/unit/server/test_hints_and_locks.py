@@ -146,3 +146,15 @@ async def test_a_cancelled_writer_leaves_no_lock_behind() -> None:
     async with asyncio.timeout(5), locks.hold(["a", "b"]):
         pass
     assert locks._locks == {}
+
+
+async def test_a_key_that_is_let_go_early_is_the_next_ones_at_once() -> None:
+    locks = KeyLocks()
+    async with locks.hold(["a", "b"]) as held:
+        waiting = asyncio.ensure_future(locks.hold(["a"]).__aenter__())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        held.release("a")
+        held.release("a")
+        (await waiting).release("a")
+    assert not locks._locks

@@ -142,6 +142,8 @@ ON_SQL = [
     *[(StatusCode.INTERNAL, SAVING + "no item was updated: " + cause, Fate.UNCERTAIN) for cause in NETWORK],
     *[(StatusCode.INTERNAL, TRANSACTION + cause, Fate.UNCERTAIN) for cause in NETWORK],
     (StatusCode.INTERNAL, SAVING + "database is locked (5) (SQLITE_BUSY)", Fate.UNCERTAIN),
+    (StatusCode.INTERNAL, TRANSACTION + "database or disk is full (13)", Fate.FAILED),
+    (StatusCode.INTERNAL, SAVING + "ERROR: could not extend file (SQLSTATE 53100)", Fate.FAILED),
     (StatusCode.INTERNAL, TRANSACTION + "ERROR: deadlock detected (SQLSTATE 40P01)", Fate.UNCERTAIN),
     (StatusCode.INTERNAL, TRANSACTION + "FATAL: terminating connection (SQLSTATE 57P01)", Fate.UNCERTAIN),
     (StatusCode.UNAVAILABLE, MISMATCH, Fate.UNCERTAIN),

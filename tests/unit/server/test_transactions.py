@@ -19,6 +19,7 @@ from keepstate_server.domain.errors import (
     RecordMissing,
     StoreUnavailable,
     TransactionConflict,
+    UnsupportedByStore,
 )
 from keepstate_server.domain.operations import (
     Answer,
@@ -520,3 +521,32 @@ async def test_hints_of_what_a_transaction_wrote_are_forgotten(bench: Bench) -> 
     await bench.run(put("a"), Check(name=name("b"), precondition=EXISTS))
     assert bench.hints.get("model", "a", bench.clock.now()) is None
     assert bench.hints.get("model", "b", bench.clock.now()) is None
+
+
+async def test_records_too_large_for_one_call_are_refused_for_good(bench: Bench) -> None:
+    """A check writes its record again as it is: seventeen of a mebibyte are no message."""
+    keys = [f"k{number}" for number in range(17)]
+    for key in keys:
+        await bench.put(key, bytes(1024 * 1024))
+    calls = bench.transactions()
+    checks = [Check(name=name(key), precondition=EXISTS) for key in keys]
+    result = await bench.run(*checks, put("a"))
+    assert isinstance(result, UnsupportedByStore)
+    assert result.capability == "transactions of this size"
+    assert bench.transactions() == calls
+
+
+async def test_a_fault_of_ours_after_sending_is_looked_into_like_a_lost_reply(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply = bench.store.transact
+
+    async def broken(*arguments: object, **more: object) -> None:
+        await apply(*arguments, **more)  # type: ignore[arg-type]
+        monkeypatch.undo()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(bench.store, "transact", broken)
+    assert isinstance(await bench.run(put("a"), put("b")), list)
+    assert bench.transactions() == 1
+    assert await bench.values("ab") == [b"new", b"new"]
