@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +22,36 @@ from google.protobuf.empty_pb2 import Empty
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from keepstate import Client
+from keepstate import Client, OutcomeUnknown, ResourceExhausted
 from tests.support.service import KEEPSTATE, ServiceProcess
 
 MakeService = Callable[..., ServiceProcess]
+StartSidecar = Callable[[], tuple[subprocess.Popen[bytes], dict[str, str]]]
 SERVICES = ("keepstate.v1.StateService", "keepstate.v1.StoreService")
+
+
+@pytest.fixture
+def start_sidecar(free_ports: Callable[[int], tuple[int, ...]], tmp_path: Path) -> Iterator[StartSidecar]:
+    """Starts `keepstate sidecar`, and returns it with what the service must be told of it."""
+    with ExitStack() as stack:
+
+        def start() -> tuple[subprocess.Popen[bytes], dict[str, str]]:
+            grpc_port, http_port = free_ports(2)
+            command = [
+                "sidecar",
+                f"--grpc-port={grpc_port}",
+                f"--http-port={http_port}",
+                f"--data={tmp_path / 'there'}",
+            ]
+            inherited = {
+                name: each for name, each in os.environ.items() if not name.startswith(("KEEPSTATE_", "DAPR_"))
+            }
+            process = subprocess.Popen([KEEPSTATE, *command], env=inherited, stderr=subprocess.DEVNULL)
+            stack.callback(process.wait, 10)
+            stack.callback(process.kill)
+            return process, {"DAPR_GRPC_PORT": str(grpc_port), "DAPR_HTTP_PORT": str(http_port)}
+
+        yield start
 
 
 def test_what_was_put_is_there_after_a_kill(make_service: MakeService) -> None:
@@ -99,6 +128,26 @@ def test_a_watcher_that_goes_leaves_the_others_watching(make_service: MakeServic
             next(one)
         assert service.end() == 0
         assert next(other).status == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def test_a_frozen_sidecar_does_not_make_the_end_longer_than_the_drain(
+    make_service: MakeService, start_sidecar: StartSidecar
+) -> None:
+    sidecar, ports = start_sidecar()
+    settings = {"KEEPSTATE_DRAIN": "2s", "KEEPSTATE_CONCURRENT_CALLS": "1"}
+    service = await asyncio.to_thread(make_service(**ports, **settings).start)
+    async with Client(service.address, retry=None) as state:
+        await state.put("k", 0)
+        sidecar.send_signal(signal.SIGSTOP)
+        puts = {asyncio.create_task(state.put("k", n, timeout=timedelta(seconds=55))) for n in (1, 2)}
+        # Only one may be under way: as soon as the other is refused, it is.
+        (refused,), (put,) = await asyncio.wait(puts, return_when=asyncio.FIRST_COMPLETED)
+        assert isinstance(refused.exception(), ResourceExhausted)
+        began = time.monotonic()
+        assert await asyncio.to_thread(service.end) == 0
+        assert time.monotonic() - began < 6
+        with pytest.raises(OutcomeUnknown):
+            await put
 
 
 WRONG = {
