@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["ServiceClock"]
+__all__ = ["ServiceClock", "elapsed"]
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,9 +17,21 @@ _DRIFT = 0.001
 """Seconds that two clocks may part in a second: far more than clocks do, so that old samples make room for new ones."""
 
 
+def elapsed() -> float:
+    """Seconds since some moment, whatever the local clock is set to, and where possible also while suspended.
+
+    The monotonic clock of Linux stops while the machine is suspended: carried on by it, the service's time would be
+    behind by as long afterwards.
+    """
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    else:  # noqa: RET505 - so that mypy knows this for another platform's
+        return time.monotonic()
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Sample:
-    at: float  # of the monotonic clock
+    at: float  # as ``elapsed`` tells
     service: float  # seconds since 1970, by the service's clock
     error: float  # seconds by which `service` may be wrong at `at`
 
@@ -28,12 +41,10 @@ class ServiceClock:
 
     An answer was stamped somewhere between sending and receiving, so half of the round trip is the most by which the
     estimate can be wrong, and the quickest answer of late is the best one. Until the first answer the local clock
-    serves. The estimate is carried on by the monotonic clock, so that setting the local clock does not move it.
+    serves. The estimate is carried on by ``elapsed``, so that setting the local clock does not move it.
     """
 
-    def __init__(
-        self, *, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, *, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = elapsed) -> None:
         self._wall = wall
         self._monotonic = monotonic
         self._best: _Sample | None = None
@@ -50,7 +61,7 @@ class ServiceClock:
         return self._best.service + (self._monotonic() - self._best.at)
 
     def observe(self, stamp: str, *, sent: float, received: float) -> None:
-        """Take in the ``keepstate-time`` of an answer. ``sent`` and ``received`` are of the monotonic clock."""
+        """Take in the ``keepstate-time`` of an answer. ``sent`` and ``received`` are as ``elapsed`` tells."""
         try:
             service = datetime.fromisoformat(stamp)
         except ValueError:

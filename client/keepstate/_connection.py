@@ -11,6 +11,7 @@ import random
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -20,7 +21,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from keepstate import errors
-from keepstate._clock import ServiceClock
+from keepstate._clock import ServiceClock, elapsed
 from keepstate._status import error_of_call
 from keepstate.v1 import record_pb2, store_service_pb2
 from keepstate.v1 import state_service_pb2 as pb
@@ -125,6 +126,10 @@ class Connection:
         deadline = time.monotonic() + (self._timeout if timeout is None else _seconds(timeout))
         if writes:
             await self._learn_time(deadline)
+            if time.monotonic() >= deadline:
+                raise errors.DeadlineExceeded(
+                    "time was up before the write was sent", code=grpc.StatusCode.DEADLINE_EXCEEDED, nothing_sent=True
+                )
             now = int(self._clock.now() * 1e9)
             for each in _requests_in(request):
                 each.first_sent.FromNanoseconds(now)
@@ -143,7 +148,7 @@ class Connection:
     async def _send(
         self, method: grpc.aio.UnaryUnaryMultiCallable[Req, Resp], request: Req, timeout: float, *, writes: bool
     ) -> Resp:
-        sent = time.monotonic()
+        sent = elapsed()
         call = method(request, timeout=timeout)
         try:
             response = await call
@@ -163,23 +168,23 @@ class Connection:
 
     def _observe(self, metadata: grpc.aio.Metadata | None, *, sent: float) -> None:
         if metadata and isinstance(stamp := metadata.get(TIME_KEY), str):
-            self._clock.observe(stamp, sent=sent, received=time.monotonic())
+            self._clock.observe(stamp, sent=sent, received=elapsed())
 
     async def _learn_time(self, deadline: float) -> None:
         """Ask for the service's time before the first write: by a wrong one it would be refused, or taken for old."""
-        async with self._learning:
-            if self._clock.known:
-                return
-            try:
-                await self._send(
-                    self.store_service.GetStore,
-                    store_service_pb2.GetStoreRequest(),
-                    deadline - time.monotonic(),
-                    writes=False,
-                )
-            except errors.KeepstateError:
+        # Of several first writes one asks, with its own deadline; the others wait no longer than theirs.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(deadline - time.monotonic()), self._learning:
+                if self._clock.known:
+                    return
                 # Refusals tell the time too. Where nobody answers, the write's own failure says it better.
-                return
+                with suppress(errors.KeepstateError):
+                    await self._send(
+                        self.store_service.GetStore,
+                        store_service_pb2.GetStoreRequest(),
+                        deadline - time.monotonic(),
+                        writes=False,
+                    )
 
     def _pause_before_repeat(self, error: errors.KeepstateError, attempt: int, *, writes: bool) -> float | None:
         # The one place that decides whether a call is repeated. Writes carry requests, but the service does not promise
@@ -215,7 +220,7 @@ def _options() -> list[tuple[str, str | int]]:
     return [
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.keepalive_time_ms", 60_000),  # the service accepts no more frequent pings
+        ("grpc.keepalive_time_ms", 60_000),  # the service lets clients ping every 10 s; proxies may not
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.keepalive_permit_without_calls", 1),  # so that a dead connection is noticed before the next call
         ("grpc.initial_reconnect_backoff_ms", 100),  # a second by default: longer than a service needs to restart

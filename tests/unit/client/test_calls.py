@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -278,3 +280,52 @@ async def test_messages_up_to_16_mib_pass(state: Client[Any], service: FakeServi
     with pytest.raises(ResourceExhausted) as caught:
         await state.put("a", text + "x" * (2 << 20))
     assert caught.value.nothing_sent
+
+
+@pytest.fixture
+async def silent() -> AsyncIterator[str]:
+    """The address of a service that takes connections and never says a word."""
+    over = asyncio.Event()
+
+    async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        writer.close()
+
+    server = await asyncio.start_server(accept, "localhost", 0)
+    yield f"localhost:{server.sockets[0].getsockname()[1]}"
+    over.set()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_write_whose_time_is_up_before_it_is_sent_was_not_sent(silent: str) -> None:
+    async with Client(silent) as state:
+        with pytest.raises(DeadlineExceeded) as late:
+            await state.put("a", 1, timeout=timedelta(milliseconds=100))
+        assert late.value.nothing_sent
+
+
+async def test_a_first_write_waits_no_longer_than_its_own_time_for_what_another_asks(silent: str) -> None:
+    async with Client(silent) as state:
+        patient = asyncio.create_task(state.put("a", 1, timeout=timedelta(seconds=60)))
+        async with asyncio.timeout(10):
+            for number in range(2):
+                with pytest.raises(DeadlineExceeded) as late:
+                    await state.put(f"b{number}", 1, timeout=timedelta(milliseconds=100))
+                assert late.value.nothing_sent
+        assert not patient.done()
+        patient.cancel()
+        await asyncio.wait([patient])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the monotonic clock is all there is")
+async def test_a_write_after_the_machine_was_suspended_is_not_taken_for_an_old_one(
+    state: Client[Any], service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await state.put("a", 1)
+    suspended, tell = 600, time.clock_gettime  # the monotonic clock stood still so long
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: tell(clock) + suspended)
+    service.clock = lambda: time.time() + suspended
+    await state.put("a", 2)
+    first_sent = service.calls[-1][1].request.first_sent.ToNanoseconds() / 1e9
+    assert abs(first_sent - service.clock()) < 5
