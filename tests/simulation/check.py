@@ -16,7 +16,7 @@ from tests.simulation.search import Event, in_some_order
 
 __all__ = ["Undecided", "check"]
 
-_BUDGET = 60_000
+_BUDGET = 200_000
 
 State = tuple[KeyState, ...]
 
@@ -36,6 +36,15 @@ class _Part:
     @property
     def spec(self) -> Spec:
         return self.call.specs[self.at]
+
+    def landed(self, facts: Facts) -> float | None:
+        """Returns when the store applied it, whoever heard of that; None if it never did."""
+        call = self.call
+        assert call.request is not None
+        requests = [(self.spec.key, call.client, call.request + self.at)]
+        if call.transaction:
+            requests = [(spec.key, call.client, call.request) for spec in call.specs]
+        return min((facts.landed[each] for each in requests if each in facts.landed), default=None)
 
     @property
     def answers(self) -> Iterator[tuple[Attempt, Result | None, Claim]]:
@@ -62,7 +71,7 @@ def check(history: History, *, clock_difference: float) -> Sequence[str]:
     """
     parts = [_Part(call=call, at=at, number=0) for call in history.calls for at in range(len(call.specs))]
     parts = [replace(part, number=number) for number, part in enumerate(parts)]
-    facts = Facts(tolerance=clock_difference / 2 + 0.002)
+    facts = Facts(tolerance=clock_difference / 2 + 0.002, landed=history.landed)
     wrong = [*_take_facts(facts, history, parts)]
     for part in parts:
         wrong.extend(_disagreements(part))
@@ -191,7 +200,7 @@ def _of_part(keys: Sequence[str], part: _Part, facts: Facts) -> Iterator[_Placed
     place = keys.index(part.spec.key)
     if spec.kind is Kind.SLIDE:
         yield from _slides(place, part, facts)
-    elif spec.kind is not Kind.GET and (span := _span(part)):
+    elif spec.kind is not Kind.GET and (span := _span(part, facts)):
         end, answer = span
         step = written(facts, spec, part.number, begin, end, answer)
         yield _event(part, begin, end, [(place, step)], reads=False, answer=answer)
@@ -227,7 +236,7 @@ def _of_transaction(keys: Sequence[str], parts: Sequence[_Part], facts: Facts) -
                 yield from _of_transaction(keys, [replace(part, call=alone) for part in parts], facts)
         if len(first.call.attempts) > 1:
             return
-    if span := _span(first):
+    if span := _span(first, facts):
         end, answer = span
         answers: Sequence[Result | None] = [None] * len(parts)
         if answer is not None:
@@ -248,7 +257,7 @@ def _of_transaction(keys: Sequence[str], parts: Sequence[_Part], facts: Facts) -
             yield _event(part, since, attempt.end, [(keys.index(part.spec.key), says)], reads=True, answer=result)
 
 
-def _span(part: _Part) -> tuple[float, Result | None] | None:
+def _span(part: _Part, facts: Facts) -> tuple[float, Result | None] | None:
     """Returns when the write had taken effect, and its answer; None if it certainly never did."""
     yes = [
         (attempt.end, result)
@@ -260,7 +269,12 @@ def _span(part: _Part) -> tuple[float, Result | None] | None:
     answers = list(part.answers)
     if any(claim is Claim.NO and attempt.repeated for attempt, _, claim in answers):
         return None
-    return (math.inf, None) if any(claim is Claim.UNKNOWN for _, _, claim in answers) else None
+    if not any(claim is Claim.UNKNOWN for _, _, claim in answers):
+        return None
+    if part.call.request is None:
+        return math.inf, None
+    landed = part.landed(facts)
+    return None if landed is None else (landed, None)
 
 
 def _says_no(part: _Part, result: Result, begin: float, end: float, facts: Facts) -> KeyStep:

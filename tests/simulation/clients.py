@@ -27,25 +27,13 @@ from keepstate_server.domain.times import Instant
 from keepstate_server.engine.deadline import Deadline
 from keepstate_server.engine.draft import Result
 from keepstate_server.engine.engine import Engine
+from tests.simulation.clocks import OffsetClock
 from tests.simulation.history import Attempt, Call, Claim, History, Kind, Spec, claim_of
 
-__all__ = ["Client", "Habits", "Instance", "OffsetClock", "Pool"]
-
-START = 1_790_000_000_000
+__all__ = ["Client", "Habits", "Instance", "Pool"]
 
 # As the edge has it: what was first sent so long ago may have been sent more than once.
 _REPEATED_AFTER_MS = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class OffsetClock:
-    """Virtual time, seen with a difference."""
-
-    loop: asyncio.AbstractEventLoop
-    offset: float
-
-    def now(self) -> Instant:
-        return Instant(START + int((self.loop.time() + self.offset) * 1000))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,7 +176,9 @@ class Client:
             keys = chance.sample(habits.keys, chance.randint(1, len(habits.keys)))
             specs = [self._spec_in_transaction(key) for key in keys]
         elif chance.random() < habits.batches:
-            specs = [self._spec(chance.choice(habits.keys)) for _ in range(chance.randint(2, 4))]
+            slides = chance.random() < 0.1
+            count_of = chance.randint(2, 4)
+            specs = [self._spec(chance.choice(habits.keys), in_batch=not slides) for _ in range(count_of)]
         else:
             specs = [self._spec(chance.choice(habits.keys))]
         writes = any(spec.kind not in (Kind.GET, Kind.SLIDE, Kind.CHECK) for spec in specs)
@@ -205,9 +195,9 @@ class Client:
             request=request,
         )
 
-    def _spec(self, key: str) -> Spec:
+    def _spec(self, key: str, *, in_batch: bool = False) -> Spec:
         kinds = (Kind.PUT, Kind.GET, Kind.DELETE, Kind.TOUCH, Kind.SLIDE)
-        kind = self._chance.choices(kinds, (12, 6, 3, 2, 1))[0]
+        kind = self._chance.choices(kinds, (12, 6, 3, 2, 0 if in_batch else 2))[0]
         if kind is Kind.PUT:
             return self._put(key)
         if kind in (Kind.GET, Kind.SLIDE):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -104,6 +104,8 @@ class History:
     calls: list[Call] = field(default_factory=list)
     raw: list[Raw] = field(default_factory=list)
     redis: bool = False
+    landed: Mapping[tuple[str, int, int], float] = field(default_factory=dict)
+    """By key, client and number of a request: when the store applied it, whoever heard of that."""
 
 
 class Claim(Enum):

@@ -6,7 +6,7 @@ that the contract leaves: clocks differ, and a write that was tested just before
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from keepstate_server.domain.errors import PreconditionFailed, RecordChanged, RecordExists, RecordMissing
@@ -15,7 +15,7 @@ from keepstate_server.domain.records import ABSENT, EXISTS, Precondition, Versio
 from keepstate_server.domain.records import version_of as version_of_etag
 from keepstate_server.domain.times import Instant
 from keepstate_server.engine.draft import Result
-from tests.simulation.clients import START
+from tests.simulation.clocks import START
 from tests.simulation.history import Kind, Spec
 
 __all__ = ["NOTHING", "Facts", "KeyState", "KeyStep", "missing", "refused", "shown", "written"]
@@ -43,6 +43,9 @@ class Facts:
     """Who made what stood there before anything else."""
     repeated: set[int] = field(default_factory=set)
     """Who was sent more than once."""
+
+    landed: Mapping[tuple[str, int, int], float] = field(default_factory=dict)
+    """When the store applied a request, by key, client and number."""
 
     def start(self, key: str) -> KeyState:
         maker = self.starts.get(key)

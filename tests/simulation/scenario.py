@@ -14,7 +14,8 @@ from keepstate_server.engine import trail, transactions, writer
 from keepstate_server.engine.engine import Engine
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.stores.catalog import Catalog
-from tests.simulation.clients import START, Client, Habits, Instance, OffsetClock, Pool
+from tests.simulation.clients import Client, Habits, Instance, Pool
+from tests.simulation.clocks import START, OffsetClock
 from tests.simulation.history import Call, History, Kind, Raw, Spec
 from tests.simulation.loop import run
 from tests.simulation.sidecar import Network, Outage, SimSidecar, World
@@ -190,11 +191,11 @@ async def _perform(scenario: Scenario, trace: bool) -> Run:
     loop = asyncio.get_running_loop()
     chance = random.Random(f"world {scenario.seed}")
     store = make_store(
-        scenario.kind, OffsetClock(loop, chance.uniform(-_SKEW, _SKEW)).now, random.Random(f"store {scenario.seed}")
+        scenario.kind, OffsetClock(loop, chance.uniform(-_SKEW, _SKEW)), random.Random(f"store {scenario.seed}")
     )
     world = World(network=scenario.network, chance=chance, store=store, trace=[] if trace else None)
     with _set_up(scenario, world):
-        history = History(redis=scenario.kind == "state.redis")
+        history = History(redis=scenario.kind == "state.redis", landed=store.landed)
         if scenario.raw:
             _write_raw(scenario, store, history, chance)
         pool = Pool(history=history)

@@ -67,5 +67,8 @@ def in_some_order(events: Sequence[Event[S]], start: S, *, budget: int) -> tuple
                 del stack[top:]
                 stack.append((done | 1 << place, state, low, (*order, place)))
                 break
-            stack.extend((done | 1 << place, each, now, (*order, place)) for each in after)
+            # What need not have happened and changes nothing may as well not have.
+            stack.extend(
+                (done | 1 << place, each, now, (*order, place)) for each in after if event.must or each != state
+            )
     return False, [events[place].what for place in longest]

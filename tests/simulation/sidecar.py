@@ -216,7 +216,7 @@ class SimSidecar(Sidecar):
             if way.mishap is None:
                 loop.call_later(way.back, _fail, answer, failed)
         else:
-            world.note(lambda: f"s{self._number} {what}: {'done' if result is None else _described(result)}")
+            world.note(lambda: f"s{self._number} {what}: {_described(result, what)}")
             if way.mishap is None:
                 loop.call_later(way.back, _succeed, answer, result)
 
@@ -264,7 +264,7 @@ class SimSidecar(Sidecar):
         return self._store.gone(cause, writes, transaction)
 
 
-def _described(result: object) -> str:
+def _described(result: object, what: str = "") -> str:
     """Returns what a read showed, for people."""
     match result:
         case Stored(data=data, etag=etag):
@@ -282,6 +282,8 @@ def _described(result: object) -> str:
             return str({key: _described(each) for key, each in result.items()})
         case BulkItem(stored=stored, error=error):
             return error or _described(stored)
+        case None:
+            return "done" if what.startswith(("save", "transact")) else "nothing"
         case _:
             return str(result)
 

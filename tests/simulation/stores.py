@@ -6,7 +6,7 @@ Each keeps a note of every write that was applied: what the engine's answers are
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import grpc
@@ -16,6 +16,7 @@ from keepstate_server.engine.envelope import decode
 from keepstate_server.engine.trail import FirstAnswer
 from keepstate_server.stores.base import Stored, StoreEtag
 from keepstate_server.stores.sidecar import Component, SidecarError, StateItem
+from tests.simulation.clocks import OffsetClock
 
 __all__ = ["KINDS", "SimStore", "make_store"]
 
@@ -41,12 +42,14 @@ class SimStore:
     """A store that rolls back and makes up random etags; ``RedisLike`` does neither."""
 
     kind: str
-    clock: Callable[[], Instant]
+    clock: OffsetClock
     chance: random.Random
     reads_singly: bool = False
     items: dict[str, Item] = field(default_factory=dict)
-    carried: dict[tuple[str, int, int], set[bytes]] = field(default_factory=dict)
-    """By key and request: the compare-and-sets that said they apply it. Never more than one."""
+    carried: dict[tuple[str, int, int], bytes] = field(default_factory=dict)
+    """By key and request (client and number): the compare-and-set that said it applies it. Never more than one."""
+    landed: dict[tuple[str, int, int], float] = field(default_factory=dict)
+    """By key and request: when that was applied; seconds."""
     violations: list[str] = field(default_factory=list)
     refusals: int = 0
 
@@ -111,13 +114,13 @@ class SimStore:
 
     def _put(self, item: StateItem) -> None:
         ttl = item.ttl_seconds
-        gone_at = Instant(self.clock() + ttl * 1000) if ttl is not None and ttl > 0 else None
+        gone_at = Instant(self.clock.now() + ttl * 1000) if ttl is not None and ttl > 0 else None
         self.items[item.key] = Item(data=item.value, etag=self._next_etag(self._live(item.key)), gone_at=gone_at)
         self._watch(item)
 
     def _live(self, key: str) -> Item | None:
         item = self.items.get(key)
-        if item is not None and item.gone_at is not None and item.gone_at <= self.clock():
+        if item is not None and item.gone_at is not None and item.gone_at <= self.clock.now():
             del self.items[key]
             return None
         return item
@@ -135,10 +138,10 @@ class SimStore:
             if requests.answer is not FirstAnswer.APPLIED:
                 continue
             for number in range(requests.first, requests.first + requests.more + 1):
-                writes = self.carried.setdefault((item.key, requests.client, number), set())
-                writes.add(entry.write)
-                if len(writes) == 2:
+                request = (item.key, requests.client, number)
+                if self.carried.setdefault(request, entry.write) != entry.write:
                     self.violations.append(f"request {requests.client}/{number} on {item.key} was applied twice")
+                self.landed.setdefault(request, self.clock.loop.time())
 
 
 @dataclass(kw_only=True)
@@ -186,7 +189,7 @@ class RedisLike(SimStore):
             self.items[item.key] = Item(data=item.value, etag=self._next_etag(there), gone_at=kept)
             self._watch(item)
         if (holds or in_transaction) and item.ttl_seconds is not None and item.key in self.items:
-            later = Instant(self.clock() + item.ttl_seconds * 1000) if item.ttl_seconds > 0 else None
+            later = Instant(self.clock.now() + item.ttl_seconds * 1000) if item.ttl_seconds > 0 else None
             self.items[item.key] = replace(self.items[item.key], gone_at=later)
         if not holds:
             self.refusals += 1
@@ -199,7 +202,7 @@ class RedisLike(SimStore):
 KINDS = ("state.redis", "state.postgresql", "state.sqlite", "state.in-memory")
 
 
-def make_store(kind: str, clock: Callable[[], Instant], chance: random.Random) -> SimStore:
+def make_store(kind: str, clock: OffsetClock, chance: random.Random) -> SimStore:
     """Returns an empty store of ``kind``."""
     if kind == "state.redis":
         return RedisLike(kind=kind, clock=clock, chance=chance, reads_singly=True)
