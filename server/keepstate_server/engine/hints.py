@@ -25,28 +25,28 @@ class Hints:
         self._life_ms = life_ms
         self._hints: OrderedDict[tuple[str, str], tuple[Sighting, Instant]] = OrderedDict()
 
-    def get(self, store: str, key: str, now: Instant) -> Sighting | None:
+    def get(self, scope: str, key: str, now: Instant) -> Sighting | None:
         """Returns what was last seen under the key, if that is not too long ago."""
-        found = self._hints.get((store, key))
+        found = self._hints.get((scope, key))
         if found is None:
             return None
         sighting, noted = found
         if now - noted > self._life_ms:
-            del self._hints[store, key]
+            del self._hints[scope, key]
             return None
-        self._hints.move_to_end((store, key))
+        self._hints.move_to_end((scope, key))
         return sighting
 
-    def note(self, store: str, key: str, sighting: Sighting, now: Instant) -> None:
+    def note(self, scope: str, key: str, sighting: Sighting, now: Instant) -> None:
         """Remembers what was seen; only envelopes are worth it. Another program's value has no hint."""
         if not isinstance(sighting.content, Envelope):
-            self.forget(store, key)
+            self.forget(scope, key)
             return
-        self._hints[store, key] = (sighting.as_hint(), now)
-        self._hints.move_to_end((store, key))
+        self._hints[scope, key] = (sighting.as_hint(), now)
+        self._hints.move_to_end((scope, key))
         if len(self._hints) > self._size:
             self._hints.popitem(last=False)
 
-    def forget(self, store: str, key: str) -> None:
+    def forget(self, scope: str, key: str) -> None:
         """Forgets the key: its etag in the store is no longer known."""
-        self._hints.pop((store, key), None)
+        self._hints.pop((scope, key), None)

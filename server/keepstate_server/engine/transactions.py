@@ -140,7 +140,7 @@ class Transactor:
             _log.exception("transaction broke off", store=self._store.name)
             outcome = Outcome(fate=Fate.UNCERTAIN)
         for write in writes:
-            self._hints.forget(self._store.name, write.key)  # the store's new etags are not known
+            self._hints.forget(self._store.scope, write.key)  # the store's new etags are not known
         if outcome.fate is not Fate.APPLIED:
             _log.info(
                 "transaction not confirmed", store=self._store.name, fate=outcome.fate.value, detail=outcome.detail

@@ -86,7 +86,7 @@ class Writer:
         now = self._clock.now()
         for group in groups:
             if not group.must_read:
-                group.sighting = self._hints.get(self._store.name, group.key, now)
+                group.sighting = self._hints.get(self._store.scope, group.key, now)
 
     def _give_up_in_time(self, group: Group, deadline: Deadline) -> None:
         """Answers a group for which nothing more may be sent: the time is up, or the caller has gone."""
@@ -112,7 +112,7 @@ class Writer:
                 group.fail(StoreUnavailable(self._store.name, nothing_sent=not group.sent))
             return
         sighting = seen(found)
-        self._hints.note(self._store.name, group.key, sighting, now)
+        self._hints.note(self._store.scope, group.key, sighting, now)
         group.see(sighting, now)
 
     async def _adopt(self, groups: Sequence[Group], deadline: Deadline) -> None:
@@ -178,9 +178,9 @@ class Writer:
 
     def _conclude(self, group: Group, key: str, left: Sighting | None, *, fate: Fate, detail: str) -> None:
         if left is None:
-            self._hints.forget(self._store.name, key)
+            self._hints.forget(self._store.scope, key)
         else:
-            self._hints.note(self._store.name, key, left, self._clock.now())
+            self._hints.note(self._store.scope, key, left, self._clock.now())
         if fate in (Fate.UNCERTAIN, Fate.FAILED):
             _log.warning("write not confirmed", store=self._store.name, fate=fate.value, detail=detail)
         if fate is Fate.FAILED and not group.uncertain:

@@ -113,6 +113,11 @@ class StateStore(Protocol):
         ...
 
     @property
+    def scope(self) -> str:
+        """Names what is behind the component at present. When it changes, another store may be, with etags of its own."""
+        ...
+
+    @property
     def transactions_lack(self) -> Lack | None:
         """Why ``transact`` is not offered. None: it is, and a refused compare undoes the whole call."""
         ...

@@ -81,6 +81,11 @@ class DaprStore:
         return self.component.name
 
     @property
+    def scope(self) -> str:
+        """The component's name on the present connection: a sidecar that came back may have another store behind it."""
+        return f"{self.name}@{self._sidecar.connection}"
+
+    @property
     def transactions_keep_values(self) -> bool:
         """Whether values written by state transactions come back: with Dapr's encryption they are destroyed."""
         return bool(self._transactions_keep_values)

@@ -84,6 +84,7 @@ class ModelStore:
     read_faults: deque[ReadFault] = field(default_factory=deque)
     prepare_faults: deque[str] = field(default_factory=deque)
     adopt_faults: deque[str] = field(default_factory=deque)
+    scope: str = "the first connection"
     adopting_rewrites: bool = False
     """A value is adopted by writing it again as it is, as where Dapr encrypts."""
     before_read: deque[Step] = field(default_factory=deque)
