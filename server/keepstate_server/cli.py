@@ -7,13 +7,13 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, TypeVar
 
 import structlog
 import typer
 
 from keepstate_server import logs
-from keepstate_server.config import BadConfiguration, Settings, load, misspelt
+from keepstate_server.config import BadConfiguration, Settings, SidecarSettings, load, misspelt
 from keepstate_server.lifecycle import run_until_signal
 
 __all__ = ["serve", "sidecar"]
@@ -21,6 +21,10 @@ __all__ = ["serve", "sidecar"]
 _log = structlog.get_logger(__name__)
 
 _EX_CONFIG = 78
+
+_DEFAULT_ADDRESS = "localhost:7400"  # the other commands', where they are told none
+
+_Kind = TypeVar("_Kind", bound=SidecarSettings)
 
 # What leads to the Dapr SDK is imported late: it reads Dapr's variables as it is imported, and fails on a wrong one
 # without naming it. By then the settings have.
@@ -56,6 +60,7 @@ def serve(
     Exit codes: 0 ended by a signal, 1 a fault, 2 wrong usage, 78 a wrong setting.
     """
     settings = _settings(
+        Settings,
         config,
         listen=listen,
         http_listen=http_listen,
@@ -91,7 +96,7 @@ def sidecar(
     Any Dapr SDK can call its state API. DAPR_API_TOKEN, where set, must come with every call.
     Exit codes: 0 ended by a signal, 1 a fault, 2 wrong usage, 78 a wrong setting.
     """
-    settings = _settings(config, data=data, log_format=log_format, log_level=log_level)
+    settings = _settings(SidecarSettings, config, data=data, log_format=log_format, log_level=log_level)
     from keepstate_server.app import MAX_MESSAGE_BYTES
     from keepstate_server.embedded import EmbeddedSidecar
 
@@ -112,11 +117,11 @@ def sidecar(
     _run(lambda: run_until_signal(start, embedded.stop))
 
 
-def _settings(config: Path | None, **overrides: object) -> Settings:
+def _settings(kind: type[_Kind], config: Path | None, **overrides: object) -> _Kind:
     if config is not None:
         os.environ["KEEPSTATE_CONFIG"] = str(config)
     try:
-        settings = load(overrides)
+        settings = load(overrides, kind)
     except BadConfiguration as error:
         _bad_configuration(error)
     logs.configure(level=settings.log_level, as_json=settings.log_format == "json")
@@ -143,13 +148,17 @@ def _bad_configuration(error: Exception) -> NoReturn:
 
 
 def _announce(port: int, keeps_in: str, settings: Settings) -> None:
-    address = f"{settings.listen.rpartition(':')[0]}:{port}"
-    shown = address.replace("127.0.0.1", "localhost")
+    host = settings.listen.rpartition(":")[0]
+    address = f"{host}:{port}"
+    # Where it listens on every address, that is none to call.
+    shown = f"localhost:{port}" if host in ("127.0.0.1", "0.0.0.0", "[::]") else address  # noqa: S104 - only compared
+    option = "" if shown == _DEFAULT_ADDRESS else f" --address {shown}"
     _say(f"keepstate: listening on {address}, keeping records in {keeps_in}")
     if not sys.stderr.isatty() and settings.log_format == "json":
         return
     _say("  try it:")
-    _say("    .venv/bin/keepstate put greeting hello && .venv/bin/keepstate get greeting -o value")
+    command = ".venv/bin/keepstate"
+    _say(f"    {command} put greeting hello{option} && {command} get greeting -o value{option}")
     _say(f"    grpcurl -plaintext {shown} list")
 
 

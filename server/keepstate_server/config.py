@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import yaml
@@ -24,7 +24,7 @@ from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.rpc.requests import Limits
 from keepstate_server.stores.address import SidecarAddress
 
-__all__ = ["BadConfiguration", "Settings", "SidecarKind", "load", "misspelt"]
+__all__ = ["BadConfiguration", "Settings", "SidecarKind", "SidecarSettings", "load", "misspelt"]
 
 _PREFIX = "KEEPSTATE_"
 _MEBIBYTE = 1024 * 1024
@@ -90,10 +90,44 @@ def _is_loopback(address: str) -> bool:
         return host == "localhost"
 
 
-class Settings(BaseSettings):
+class SidecarSettings(BaseSettings):
+    """What the embedded sidecar needs where it runs alone. Other settings may be there, right or wrong."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="ignore", frozen=True, env_ignore_empty=True)
+
+    data: Path = Field(default_factory=lambda: _data_home() / "keepstate")
+    """The folder of the embedded store's file."""
+    log_format: LogFormat = LogFormat.CONSOLE
+    log_level: str = "info"
+    dapr_api_token: str | None = Field(default=None, validation_alias="dapr_api_token", repr=False)
+
+    @field_validator("log_level")
+    @classmethod
+    def _level(cls, value: str) -> str:
+        if value.lower() not in {"debug", "info", "warning", "error"}:
+            raise ValueError("must be debug, info, warning or error")
+        return value.lower()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Takes the command line's, then the environment's, then the file's."""
+        del dotenv_settings, file_secret_settings
+        file = os.environ.get(f"{_PREFIX}CONFIG")
+        yaml = (YamlConfigSettingsSource(settings_cls, yaml_file=file),) if file else ()
+        return (init_settings, env_settings, *yaml)
+
+
+class Settings(SidecarSettings):
     """Every setting, with its default. Durations are numbers with units ("1h30m", "30s", "500ms"), or seconds."""
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(extra="forbid")
 
     listen: Address = "127.0.0.1:7400"
     """Where callers reach the service (gRPC). Not called "port": Kubernetes sets KEEPSTATE_PORT for its own ends."""
@@ -107,8 +141,6 @@ class Settings(BaseSettings):
     sidecar: SidecarKind = SidecarKind.AUTO
     """dapr: a Dapr sidecar. embedded: the store inside the service. auto: a sidecar if one is configured, else, on
     loopback only, the embedded store."""
-    data: Path = Field(default_factory=lambda: _data_home() / "keepstate")
-    """The folder of the embedded store's file."""
     default_store: str | None = None
     """Where records are kept that name no store; unset: the sidecar's only state component, if it has only one."""
 
@@ -134,15 +166,11 @@ class Settings(BaseSettings):
     drain: Duration = timedelta(seconds=10)
     """How long calls under way may take to end when the service is told to stop."""
 
-    log_format: LogFormat = LogFormat.CONSOLE
-    log_level: str = "info"
-
     dapr_grpc_endpoint: str | None = Field(default=None, validation_alias="dapr_grpc_endpoint")
     dapr_http_endpoint: str | None = Field(default=None, validation_alias="dapr_http_endpoint")
     dapr_grpc_port: int | None = Field(default=None, ge=1, le=65535, validation_alias="dapr_grpc_port")
     dapr_http_port: int | None = Field(default=None, ge=1, le=65535, validation_alias="dapr_http_port")
     dapr_runtime_host: str = Field(default="127.0.0.1", validation_alias="dapr_runtime_host")
-    dapr_api_token: str | None = Field(default=None, validation_alias="dapr_api_token", repr=False)
     app_port: int | None = Field(default=None, ge=1, le=65535, validation_alias="app_port")
     """Where Dapr expects the application: listened on, at loopback, unless ``listen`` is set."""
 
@@ -150,13 +178,6 @@ class Settings(BaseSettings):
     @classmethod
     def _none(cls, value: object) -> object:
         return None if value == "none" else value
-
-    @field_validator("log_level")
-    @classmethod
-    def _level(cls, value: str) -> str:
-        if value.lower() not in {"debug", "info", "warning", "error"}:
-            raise ValueError("must be debug, info, warning or error")
-        return value.lower()
 
     @field_validator("default_store")
     @classmethod
@@ -204,21 +225,6 @@ class Settings(BaseSettings):
             )
         return self
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Takes the command line's, then the environment's, then the file's."""
-        del dotenv_settings, file_secret_settings
-        file = os.environ.get(f"{_PREFIX}CONFIG")
-        yaml = (YamlConfigSettingsSource(settings_cls, yaml_file=file),) if file else ()
-        return (init_settings, env_settings, *yaml)
-
     @property
     def _dapr_configured(self) -> bool:
         return self.dapr_grpc_endpoint is not None or self.dapr_grpc_port is not None
@@ -265,8 +271,11 @@ def _data_home() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
 
 
-def load(overrides: Mapping[str, object]) -> Settings:
-    """Returns the settings; ``overrides`` are the command line's, where given.
+_Kind = TypeVar("_Kind", bound=SidecarSettings)
+
+
+def load(overrides: Mapping[str, object], kind: type[_Kind]) -> _Kind:
+    """Returns the settings of this kind; ``overrides`` are the command line's, where given.
 
     Raises:
         BadConfiguration: one of them is wrong.
@@ -275,7 +284,9 @@ def load(overrides: Mapping[str, object]) -> Settings:
     if file and not Path(file).is_file():
         raise BadConfiguration(f"KEEPSTATE_CONFIG: there is no file {file}")
     try:
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+        if file and not isinstance(yaml.safe_load(Path(file).read_bytes()), dict | None):
+            raise BadConfiguration(f"KEEPSTATE_CONFIG: {file} must be a mapping, of settings' names to their values")
+        return kind(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
         faults = [_fault(tuple(str(part) for part in each["loc"]), each["msg"]) for each in error.errors()]
         raise BadConfiguration("; ".join(faults)) from None

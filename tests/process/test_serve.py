@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -26,7 +27,7 @@ from keepstate import Client, OutcomeUnknown, ResourceExhausted
 from tests.support.service import KEEPSTATE, ServiceProcess
 
 MakeService = Callable[..., ServiceProcess]
-StartSidecar = Callable[[], tuple[subprocess.Popen[bytes], dict[str, str]]]
+StartSidecar = Callable[..., tuple[subprocess.Popen[bytes], dict[str, str]]]
 SERVICES = ("keepstate.v1.StateService", "keepstate.v1.StoreService")
 
 
@@ -35,7 +36,7 @@ def start_sidecar(free_ports: Callable[[int], tuple[int, ...]], tmp_path: Path) 
     """Starts `keepstate sidecar`, and returns it with what the service must be told of it."""
     with ExitStack() as stack:
 
-        def start() -> tuple[subprocess.Popen[bytes], dict[str, str]]:
+        def start(**settings: str) -> tuple[subprocess.Popen[bytes], dict[str, str]]:
             grpc_port, http_port = free_ports(2)
             command = [
                 "sidecar",
@@ -46,7 +47,7 @@ def start_sidecar(free_ports: Callable[[int], tuple[int, ...]], tmp_path: Path) 
             inherited = {
                 name: each for name, each in os.environ.items() if not name.startswith(("KEEPSTATE_", "DAPR_"))
             }
-            process = subprocess.Popen([KEEPSTATE, *command], env=inherited, stderr=subprocess.DEVNULL)
+            process = subprocess.Popen([KEEPSTATE, *command], env=inherited | settings, stderr=subprocess.DEVNULL)
             stack.callback(process.wait, 10)
             stack.callback(process.kill)
             return process, {"DAPR_GRPC_PORT": str(grpc_port), "DAPR_HTTP_PORT": str(http_port)}
@@ -70,6 +71,15 @@ def test_the_start_says_where_it_listens_and_where_the_data_lies(make_service: M
     assert f"listening on {service.address}" in said
     assert service.environment["KEEPSTATE_DATA"] in said
     assert "the embedded store" in said
+
+
+def test_the_commands_that_the_start_shows_reach_it(make_service: MakeService) -> None:
+    service = make_service().start()
+    del service.environment["KEEPSTATE_ADDRESS"]
+    (shown,) = (line for line in service.log.read_text().splitlines() if "keepstate put" in line)
+    put, get = (service.keepstate(*shlex.split(command)[1:]) for command in shown.split(" && "))
+    assert put.returncode == 0, put.stderr
+    assert get.stdout == b"hello"
 
 
 def test_reflection_shows_both_services(make_service: MakeService) -> None:
@@ -180,6 +190,22 @@ def test_a_wrong_setting_in_the_file_is_named(make_service: MakeService, tmp_pat
     service = make_service(KEEPSTATE_CONFIG=str(file)).begin()
     assert service.process.wait(30) == 78
     assert "LISSTEN: there is no such setting" in service.log.read_text()
+
+
+def test_a_file_that_is_a_list_is_said_to_be_none_of_settings(make_service: MakeService, tmp_path: Path) -> None:
+    file = tmp_path / "keepstate.yaml"
+    file.write_text("- default_store: redis\n")
+    service = make_service(KEEPSTATE_CONFIG=str(file)).begin()
+    assert service.process.wait(30) == 78
+    assert f"KEEPSTATE_CONFIG: {file} must be a mapping" in service.log.read_text()
+
+
+def test_the_sidecar_alone_does_not_mind_what_the_service_would(start_sidecar: StartSidecar) -> None:
+    sidecar, ports = start_sidecar(KEEPSTATE_LISTEN="7400", KEEPSTATE_DEAD_LIFE="1s", DAPR_HTTP_ENDPOINT="http://[bad")
+    with grpc.insecure_channel(f"127.0.0.1:{ports['DAPR_GRPC_PORT']}") as channel:
+        grpc.channel_ready_future(channel).result(timeout=30)
+    sidecar.terminate()
+    assert sidecar.wait(10) == 0
 
 
 @pytest.mark.parametrize("name", ["KEEPSTATE_LISTEN", "KEEPSTATE_HTTP_LISTEN"])

@@ -30,7 +30,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Load:
             path = tmp_path / "keepstate.yaml"
             path.write_bytes(file if isinstance(file, bytes) else file.encode())
             monkeypatch.setenv("KEEPSTATE_CONFIG", str(path))
-        return load(overrides)
+        return load(overrides, Settings)
 
     return loaded
 
@@ -103,7 +103,7 @@ def test_a_secret_is_never_told(settings: Load) -> None:
 
 
 def test_all_wrong_settings_are_named_at_once(settings: Load) -> None:
-    with pytest.raises(BadConfiguration, match=r"KEEPSTATE_HINTS.*KEEPSTATE_LOG_LEVEL"):
+    with pytest.raises(BadConfiguration, match=r"KEEPSTATE_LOG_LEVEL.*KEEPSTATE_HINTS"):
         settings({"KEEPSTATE_HINTS": "x", "KEEPSTATE_LOG_LEVEL": "x"})
 
 
