@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types layers stubs format protos lock containers grpcurl setup clean
+.PHONY: help run test simulate check lint types layers stubs format protos lock containers grpcurl setup clean
 
 bin := .venv/bin
 compile = $(bin)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -21,6 +21,9 @@ test: setup  ## Run all tests; ARGS="-k name" for some of them
 		[ "$${KEEPSTATE_REQUIRE_CONTAINERS:-}" != 1 ]; \
 		printf '!!! the tests that need them are skipped\n\n'; }
 	@$(bin)/pytest $(ARGS)
+
+simulate: setup  ## Run SEEDS=20000 simulated histories of the engine, and check each
+	@PYTHONHASHSEED=0 $(bin)/python -m tests.simulation.run --seeds $(or $(SEEDS),20000) $(ARGS)
 
 check: lint types layers stubs  ## Check lint, format, types, layers, stubs and protos
 

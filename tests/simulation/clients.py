@@ -30,7 +30,7 @@ from keepstate_server.engine.engine import Engine
 from tests.simulation.clocks import OffsetClock
 from tests.simulation.history import Attempt, Call, Claim, History, Kind, Spec, claim_of
 
-__all__ = ["Client", "Habits", "Instance", "Pool"]
+__all__ = ["Client", "Habits", "Instance", "Pool", "ask"]
 
 # As the edge has it: what was first sent so long ago may have been sent more than once.
 _REPEATED_AFTER_MS = 20_000
@@ -131,29 +131,9 @@ class Client:
         seconds = chance.choice(self._habits.deadlines)
         call.attempts.append(attempt)
         await asyncio.sleep(chance.random() * self._habits.transit)
-        now = instance.clock.now()
-        attempt.repeated = number > 0 or now - first_sent > _REPEATED_AFTER_MS
-        attempt.expiries = [None if spec.ttl is None else Instant(now + spec.ttl) for spec in call.specs]
-        requests = [
-            None
-            if call.request is None
-            else Request(
-                client=self._number, number=call.request + at, first_sent=first_sent, repeated=attempt.repeated
-            )
-            for at in range(len(call.specs))
-        ]
-        results: Sequence[Result]
-        if call.transaction:
-            parts = [_part(*each) for each in zip(call.specs, attempt.expiries, strict=True)]
-            try:
-                results = await instance.engine.transact(parts, requests[0], Deadline(seconds))
-            except KeepstateError as error:
-                results = [error] * len(parts)
-        else:
-            each = [_operation(*each) for each in zip(call.specs, attempt.expiries, requests, strict=True)]
-            results = await instance.engine.perform_all(each, Deadline(seconds))
-        attempt.end, attempt.results = loop.time(), results
-        for spec, result in zip(call.specs, results, strict=True):
+        repeated = number > 0 or instance.clock.now() - first_sent > _REPEATED_AFTER_MS
+        await ask(instance, call, attempt, first_sent, seconds, repeated=repeated)
+        for spec, result in zip(call.specs, attempt.results or (), strict=True):
             self._learn(spec.key, result)
 
     def _learn(self, key: str, result: Result) -> None:
@@ -235,6 +215,32 @@ class Client:
         if roll < 0.65 or not versions:
             return EXISTS
         return versions[-1] if roll < 0.93 else self._chance.choice(versions)
+
+
+async def ask(
+    instance: Instance, call: Call, attempt: Attempt, first_sent: Instant, seconds: float, *, repeated: bool
+) -> None:
+    """Has ``instance`` perform ``call``, and notes what it answers."""
+    now = instance.clock.now()
+    attempt.repeated = repeated
+    attempt.expiries = [None if spec.ttl is None else Instant(now + spec.ttl) for spec in call.specs]
+    requests = [
+        None
+        if call.request is None
+        else Request(client=call.client, number=call.request + at, first_sent=first_sent, repeated=repeated)
+        for at in range(len(call.specs))
+    ]
+    results: Sequence[Result]
+    if call.transaction:
+        parts = [_part(*each) for each in zip(call.specs, attempt.expiries, strict=True)]
+        try:
+            results = await instance.engine.transact(parts, requests[0], Deadline(seconds))
+        except KeepstateError as error:
+            results = [error] * len(parts)
+    else:
+        operations = [_operation(*each) for each in zip(call.specs, attempt.expiries, requests, strict=True)]
+        results = await instance.engine.perform_all(operations, Deadline(seconds))
+    attempt.end, attempt.results = asyncio.get_running_loop().time(), results
 
 
 def _definite(attempts: Sequence[Attempt]) -> bool:

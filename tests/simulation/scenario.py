@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +21,18 @@ from tests.simulation.loop import run
 from tests.simulation.sidecar import Network, Outage, SimSidecar, World
 from tests.simulation.stores import KINDS, SimStore, make_store
 
-__all__ = ["FULL_TRAIL", "SETTINGS", "Run", "Scenario", "hot_scenario_of", "perform", "scenario_of"]
+__all__ = [
+    "FULL_TRAIL",
+    "SETTINGS",
+    "Run",
+    "Scenario",
+    "Script",
+    "Stage",
+    "hot_scenario_of",
+    "perform",
+    "random_clients",
+    "scenario_of",
+]
 
 SETTINGS = EngineSettings()
 FULL_TRAIL = trail._MAX_WRITES
@@ -182,12 +193,43 @@ def _set_up(scenario: Scenario, world: World) -> Iterator[None]:
             module._log = log
 
 
-def perform(scenario: Scenario, *, trace: bool = False) -> Run:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """Where a run takes place."""
+
+    scenario: Scenario
+    world: World
+    pool: Pool
+    instances: Sequence[Instance]
+
+
+Script = Callable[[Stage], Awaitable[None]]
+
+
+async def random_clients(stage: Stage) -> None:
+    """The script that follows the scenario's habits."""
+    scenario = stage.scenario
+    chance = random.Random(f"clients {scenario.seed}")
+    clients = [
+        Client(
+            number,
+            stage.pool,
+            stage.instances,
+            scenario.habits,
+            chance.uniform(-_SKEW, _SKEW),
+            f"client {number} of {scenario.seed}",
+        )
+        for number in range(1, scenario.clients + 1)
+    ]
+    await asyncio.gather(*(client.run() for client in clients))
+
+
+def perform(scenario: Scenario, *, script: Script = random_clients, trace: bool = False) -> Run:
     """Runs ``scenario``, in no time."""
-    return run(_perform(scenario, trace))
+    return run(_perform(scenario, script, trace))
 
 
-async def _perform(scenario: Scenario, trace: bool) -> Run:
+async def _perform(scenario: Scenario, script: Script, trace: bool) -> Run:
     loop = asyncio.get_running_loop()
     chance = random.Random(f"world {scenario.seed}")
     store = make_store(
@@ -200,18 +242,7 @@ async def _perform(scenario: Scenario, trace: bool) -> Run:
             _write_raw(scenario, store, history, chance)
         pool = Pool(history=history)
         instances = [await _instance(world, number, chance) for number in range(scenario.instances)]
-        clients = [
-            Client(
-                number,
-                pool,
-                instances,
-                scenario.habits,
-                chance.uniform(-_SKEW, _SKEW),
-                f"client {number} of {scenario.seed}",
-            )
-            for number in range(1, scenario.clients + 1)
-        ]
-        await asyncio.gather(*(client.run() for client in clients))
+        await script(Stage(scenario=scenario, world=world, pool=pool, instances=instances))
         world.network = Network()
         # What was begun ends by its deadline, and what was sent arrives by then or never.
         await asyncio.sleep(max(scenario.habits.deadlines) + scenario.network.longest_delay + 1)

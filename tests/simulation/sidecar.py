@@ -23,9 +23,11 @@ from keepstate_server.stores.base import Stored
 from keepstate_server.stores.sidecar import BulkItem, Component, Sidecar, SidecarError, StateItem
 from tests.simulation.stores import SimStore
 
-__all__ = ["Network", "Outage", "SimSidecar", "World"]
+__all__ = ["Network", "Outage", "SimSidecar", "Way", "World"]
 
 _T = TypeVar("_T")
+
+_PROBE = b"\xf5probe"
 
 # How much less often something happens to a read than to a write.
 _READS_FAIL = 0.3
@@ -57,7 +59,7 @@ class Outage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Way:
+class Way:
     """What happens to one call on its way."""
 
     mishap: str | None = None
@@ -106,6 +108,10 @@ class World:
     chance: random.Random
     store: SimStore
     counts: Counter[str] = field(default_factory=Counter)
+    ways: dict[int, Way] = field(default_factory=dict)
+    """What happens to the first write that reaches the network, the second, … where that is not left to chance."""
+    writes: int = 0
+    """How many there were."""
     trace: list[str] | None = None
 
     def note(self, text: Callable[[], str]) -> None:
@@ -190,6 +196,9 @@ class SimSidecar(Sidecar):
             world.note(lambda: f"s{self._number} {what}: no sidecar")
             raise SidecarError(grpc.StatusCode.UNAVAILABLE, _NOT_SENT)
         way = self._way(loop.time(), writes=writes, transaction=transaction)
+        if writes:
+            way = world.ways.get(world.writes, way)
+            world.writes += 1
         answer: asyncio.Future[_T] = loop.create_future()
         if way.mishap is not None:
             world.counts[way.mishap] += 1
@@ -206,7 +215,7 @@ class SimSidecar(Sidecar):
         except TimeoutError:
             raise SidecarError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded") from None
 
-    def _arrive(self, what: str, act: Callable[[], _T], answer: asyncio.Future[_T], way: _Way) -> None:
+    def _arrive(self, what: str, act: Callable[[], _T], answer: asyncio.Future[_T], way: Way) -> None:
         world, loop = self._world, asyncio.get_running_loop()
         try:
             result = act()
@@ -220,7 +229,7 @@ class SimSidecar(Sidecar):
             if way.mishap is None:
                 loop.call_later(way.back, _succeed, answer, result)
 
-    def _way(self, now: float, *, writes: bool, transaction: bool) -> _Way:
+    def _way(self, now: float, *, writes: bool, transaction: bool) -> Way:
         chance, network = self._world.chance, self._world.network
         there, back = chance.uniform(0.0001, network.latency), chance.uniform(0.0001, network.latency)
         for outage in network.outages:
@@ -228,31 +237,31 @@ class SimSidecar(Sidecar):
                 return self._way_in(outage, now, back, writes=writes, transaction=transaction)
         roll = chance.random()
         if roll < network.slow:
-            return _Way(there=there, back=chance.uniform(0, 4.0))
+            return Way(there=there, back=chance.uniform(0, 4.0))
         roll -= network.slow
         if not writes:
             roll /= _READS_FAIL  # a call that could not read has shown nothing
         if roll >= network.lost + network.unheard + network.late:
-            return _Way(there=there, back=back)
+            return Way(there=there, back=back)
         error = self._error(writes, transaction, chance.choice(_CAUSES))
         soon = chance.choice((back, 0.2, 3.0))
         if roll < network.lost:
-            return _Way(mishap="requests lost", error=error, back=soon)
+            return Way(mishap="requests lost", error=error, back=soon)
         if roll < network.lost + network.unheard or not writes:
-            return _Way(mishap="replies lost", error=error, there=there, back=there + soon)
+            return Way(mishap="replies lost", error=error, there=there, back=there + soon)
         delay = chance.choice((0.05, 1.0, 5.0, network.longest_delay)) * chance.random()
         late = soon + delay if soon + delay < network.longest_delay else delay
-        return _Way(mishap="late deliveries", error=error, there=late, back=soon)
+        return Way(mishap="late deliveries", error=error, there=late, back=soon)
 
-    def _way_in(self, outage: Outage, now: float, back: float, *, writes: bool, transaction: bool) -> _Way:
+    def _way_in(self, outage: Outage, now: float, back: float, *, writes: bool, transaction: bool) -> Way:
         chance, network = self._world.chance, self._world.network
         if not outage.paused:
             error = self._store.gone(_REFUSED_CONNECTION, writes, transaction)
-            return _Way(mishap="calls while gone", error=error, back=back)
+            return Way(mishap="calls while gone", error=error, back=back)
         wait = outage.end - now + chance.uniform(0, network.latency)
         arrives = wait if wait < network.longest_delay and chance.random() < 0.7 else None
         error_later = self._error(writes, transaction, _CAUSES[0])
-        return _Way(mishap="calls while paused", error=error_later, there=arrives, back=3.0 + back)
+        return Way(mishap="calls while paused", error=error_later, there=arrives, back=3.0 + back)
 
     def _error(self, writes: bool, transaction: bool, cause: str) -> SidecarError | None:
         """Returns what a caller hears whose call was lost on one of its hops. None: nothing until his time is up."""
@@ -270,7 +279,8 @@ def _described(result: object, what: str = "") -> str:
         case Stored(data=data, etag=etag):
             envelope = decode(data)
             if envelope is None:
-                return f"{data!r}@{etag}"
+                # The probe's value is of the system's randomness.
+                return f"{b'a probe' if data.startswith(_PROBE) else data!r}@{etag}"
             value = envelope.value.decode() if envelope.death_time is None else "dead"
             trail = envelope.trail
             entries = [

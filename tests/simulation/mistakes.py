@@ -1,0 +1,144 @@
+"""Mistakes that the engine does not make, to be planted in it: the simulation must find each.
+
+Each is one that an earlier design made, or that would be easily made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from pytest import MonkeyPatch  # noqa: PT013 - a type
+
+from keepstate_server.domain.records import Request, Version
+from keepstate_server.engine import attempts, draft, group, transactions
+from keepstate_server.engine.attempts import Verdict
+from keepstate_server.engine.draft import Draft, Result, first_answer
+from keepstate_server.engine.envelope import Envelope
+from keepstate_server.engine.trail import FirstAnswer, Trail, TrailEntry, WriteId, version_at
+from keepstate_server.stores import dapr_store, redis
+from keepstate_server.stores.base import CompareAndSet
+from keepstate_server.stores.sidecar import StateItem
+
+__all__ = ["MISTAKES"]
+
+
+def request_not_kept_in_the_trail(patch: MonkeyPatch) -> None:
+    def carry(self: Draft, *_: object) -> None:
+        self._changed = True
+
+    patch.setattr(Draft, "carry", carry)
+
+
+def repeat_trusts_a_trail_too_short(patch: MonkeyPatch) -> None:
+    for module in (draft, transactions):
+        patch.setattr(module, "remembers", lambda *_: True)
+
+
+def trail_forgets_without_saying_so(patch: MonkeyPatch) -> None:
+    followed_by = Trail.followed_by
+    patch.setattr(Trail, "followed_by", lambda self, entry: replace(followed_by(self, entry), forgotten=self.forgotten))
+
+
+def what_is_not_named_was_not_applied(patch: MonkeyPatch) -> None:
+    def judge(*arguments: Any) -> Verdict:
+        verdict = attempts.judge(*arguments)
+        return Verdict.NOT_APPLIED if verdict is Verdict.UNKNOWN else verdict
+
+    for module in (group, transactions):
+        patch.setattr(module, "judge", judge)
+
+
+def trail_counted_as_unbroken_over_a_gap(patch: MonkeyPatch) -> None:
+    reaches = Trail.reaches
+
+    def over_gaps(self: Trail, write: WriteId) -> bool:
+        return reaches(self, write) or any(entry.write == write for entry in self.kept)
+
+    patch.setattr(Trail, "reaches", over_gaps)
+
+
+def refusal_of_a_repeat_not_noted(patch: MonkeyPatch) -> None:
+    note = Draft._note
+
+    def applied_only(self: Draft, request: Request, position: int, result: Result) -> None:
+        if first_answer(result) is FirstAnswer.APPLIED:
+            note(self, request, position, result)
+
+    patch.setattr(Draft, "_note", applied_only)
+
+
+def entry_of_a_repeat_not_kept(patch: MonkeyPatch) -> None:
+    followed_by = Trail.followed_by
+    patch.setattr(Trail, "followed_by", lambda self, entry: replace(followed_by(self, entry), kept=()))
+
+
+def no_answered_from_a_hint(patch: MonkeyPatch) -> None:
+    patch.setattr(Draft, "apply", Draft._apply)
+
+
+def one_etag_for_several_operations(patch: MonkeyPatch) -> None:
+    def of_the_write(write: WriteId, position: int) -> Version:
+        return version_at(write, 0)
+
+    patch.setattr(draft, "version_at", of_the_write)
+
+
+def lost_reply_taken_for_a_refusal(patch: MonkeyPatch) -> None:
+    for module in (dapr_store, redis):
+        patch.setattr(module, "mentions_network", lambda *_: False)
+
+
+def positive_ttl_with_a_compare(patch: MonkeyPatch) -> None:
+    item = redis._item
+
+    def expiring(write: CompareAndSet) -> StateItem:
+        seconds = None if write.keep_for is None else -(-write.keep_for // timedelta(seconds=1))
+        return item(write) if seconds is None else replace(item(write), ttl_seconds=seconds)
+
+    patch.setattr(redis, "_item", expiring)
+
+
+def tombstone_dropped_at_once(patch: MonkeyPatch) -> None:
+    physical_life = group.physical_life
+
+    def life(envelope: Envelope, *others: Any) -> timedelta | None:
+        return timedelta(seconds=1) if envelope.death_time is not None else physical_life(envelope, *others)
+
+    for module in (group, transactions):
+        patch.setattr(module, "physical_life", life)
+
+
+def dead_entries_are_forgotten(patch: MonkeyPatch) -> None:
+    envelope = Draft.envelope
+
+    def without_trail(self: Draft) -> Envelope:
+        made = envelope(self)
+        if made.death_time is None:
+            return made
+        newest: Sequence[TrailEntry] = made.trail.entries[:1]
+        return replace(made, trail=Trail(entries=tuple(newest)))
+
+    patch.setattr(Draft, "envelope", without_trail)
+
+
+MISTAKES: Mapping[str, Callable[[MonkeyPatch], None]] = {
+    mistake.__name__: mistake
+    for mistake in (
+        request_not_kept_in_the_trail,
+        repeat_trusts_a_trail_too_short,
+        trail_forgets_without_saying_so,
+        what_is_not_named_was_not_applied,
+        trail_counted_as_unbroken_over_a_gap,
+        refusal_of_a_repeat_not_noted,
+        entry_of_a_repeat_not_kept,
+        no_answered_from_a_hint,
+        one_etag_for_several_operations,
+        lost_reply_taken_for_a_refusal,
+        positive_ttl_with_a_compare,
+        tombstone_dropped_at_once,
+        dead_entries_are_forgotten,
+    )
+}

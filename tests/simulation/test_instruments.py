@@ -1,0 +1,232 @@
+"""The simulation's own parts do what is said of them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from keepstate_server.domain.errors import RecordChanged, RecordExists, RecordMissing
+from keepstate_server.domain.names import RecordName
+from keepstate_server.domain.operations import Deleted, Found, Touched, Written
+from keepstate_server.domain.records import ABSENT, Record, Version, etag_of
+from keepstate_server.domain.times import Instant
+from keepstate_server.engine.draft import Result
+from keepstate_server.stores.base import StoreEtag
+from keepstate_server.stores.sidecar import SidecarError, StateItem
+from tests.simulation.check import check
+from tests.simulation.clocks import START, OffsetClock
+from tests.simulation.history import Attempt, Call, History, Kind, Spec
+from tests.simulation.loop import Stalled, VirtualLoop, run
+from tests.simulation.search import Event, in_some_order
+from tests.simulation.stores import SimStore, make_store
+
+V1, V2, V3 = (Version(bytes([number]) * 16) for number in (1, 2, 3))
+NAME = RecordName(store="sim", namespace="", key="a")
+
+
+# The loop
+
+
+def test_time_passes_only_when_nothing_is_ready_and_then_at_once() -> None:
+    async def main() -> list[float]:
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(asyncio.sleep(3600), asyncio.sleep(1800))
+        return [loop.time()]
+
+    began = time.monotonic()
+    assert run(main()) == [3600]
+    assert time.monotonic() - began < 1
+
+
+def test_a_run_in_which_everybody_waits_for_nothing_ends() -> None:
+    async def main() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(Stalled):
+        run(main())
+
+
+def test_what_a_callback_raises_ends_the_run() -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().call_soon(lambda: 1 // 0)
+        await asyncio.sleep(1)
+
+    with pytest.raises(ZeroDivisionError):
+        run(main())
+
+
+# The stores
+
+
+Make = Callable[[str], SimStore]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    loop = VirtualLoop()
+    yield lambda kind: make_store(kind, OffsetClock(loop, 0.0), random.Random(1))
+    loop.close()
+
+
+def _item(
+    key: str, etag: str | None, value: bytes = b"x", *, ttl: int | None = None, create: bool = False
+) -> StateItem:
+    return StateItem(
+        key=key, value=value, etag=None if etag is None else StoreEtag(etag), ttl_seconds=ttl, create_only=create
+    )
+
+
+def test_redis_counts_from_one_again_and_creates_for_any_etag(make: Make) -> None:
+    store = make("state.redis")
+    store.save(_item("a", "-1"))
+    store.save(_item("a", "1"))
+    del store.items["a"]
+    store.save(_item("a", "2"))
+    assert store.items["a"].etag == "1"
+
+
+def test_redis_undoes_nothing_and_names_the_keys_that_were_refused(make: Make) -> None:
+    store = make("state.redis")
+    store.save(_item("a", "-1"))
+    with pytest.raises(SidecarError, match=r"INTERNAL: .*failed to set key sim\|\|a "):
+        store.transact([_item("a", "-1"), _item("b", "-1", b"applied")])
+    assert store.items["b"].data == b"applied"
+
+
+def test_a_refused_write_in_a_redis_transaction_clears_the_expiry_all_the_same(make: Make) -> None:
+    store = make("state.redis")
+    store.put_raw("a", b"raw", Instant(START + 1000))
+    with pytest.raises(SidecarError):
+        store.save(_item("a", "-1", ttl=-1))
+    assert store.items["a"].gone_at is not None
+    with pytest.raises(SidecarError):
+        store.transact([_item("a", "-1", ttl=-1)])
+    assert store.items["a"].gone_at is None
+
+
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [(_item("a", None, create=True), "FIRST_WRITE"), (_item("a", "-1", ttl=1), "positive ttl")],
+)
+def test_what_must_never_be_sent_to_redis_is_noticed(make: Make, item: StateItem, said: str) -> None:
+    store = make("state.redis")
+    store.save(item)
+    assert said in store.violations[0]
+
+
+@pytest.mark.parametrize("kind", ["state.postgresql", "state.sqlite", "state.in-memory"])
+def test_the_others_roll_back_and_create_for_no_etag(make: Make, kind: str) -> None:
+    store = make(kind)
+    store.save(_item("a", None, create=True))
+    with pytest.raises(SidecarError, match="INTERNAL"):
+        store.transact([_item("b", None, create=True), _item("a", None, create=True)])
+    with pytest.raises(SidecarError, match="ABORTED"):
+        store.save(_item("b", "0123"))
+    assert list(store.items) == ["a"]
+
+
+# The search
+
+
+def _event(begin: float, end: float, before: int, after: int) -> Event[int]:
+    def step(state: int, low: float) -> Sequence[int]:
+        return [after] if state == before else []
+
+    return Event(begin=begin, end=end, must=end < 99, reads=before == after, step=step)
+
+
+def test_an_order_is_found_if_there_is_one() -> None:
+    assert in_some_order([_event(0, 5, 1, 2), _event(1, 2, 0, 1), _event(1, 9, 1, 1)], 0, budget=100)[0] is True
+    assert in_some_order([_event(0, 1, 1, 2), _event(2, 3, 0, 1)], 0, budget=100)[0] is False
+
+
+def test_what_need_not_have_happened_may_explain_the_rest() -> None:
+    assert in_some_order([_event(0, 99, 0, 1), _event(5, 6, 1, 1)], 0, budget=100)[0] is True
+    assert in_some_order([_event(5, 6, 1, 1), _event(7, 99, 0, 1)], 0, budget=100)[0] is False
+
+
+def test_a_search_that_takes_too_long_decides_nothing() -> None:
+    assert in_some_order([_event(0, 9, 0, 0)] * 5, 0, budget=2)[0] is None
+
+
+# The checker
+
+
+def _history(*asked: tuple[Spec, float, float, Result]) -> History:
+    calls = []
+    for number, (spec, start, end, result) in enumerate(asked):
+        expiry = None if spec.ttl is None else Instant(START + int(start * 1000) + spec.ttl)
+        attempt = Attempt(start=start, end=end, instance=0, results=[result], expiries=[expiry])
+        calls.append(Call(number=number, client=1, specs=[spec], request=number + 1, attempts=[attempt]))
+    return History(calls=calls)
+
+
+def _put(value: bytes, **more: object) -> Spec:
+    return Spec(key="a", kind=Kind.PUT, value=value, **more)  # type: ignore[arg-type]
+
+
+GET, DELETE, TOUCH = (Spec(key="a", kind=kind) for kind in (Kind.GET, Kind.DELETE, Kind.TOUCH))
+
+
+def _found(value: bytes, version: Version, expires: int | None = None) -> Found:
+    expiry = None if expires is None else Instant(START + expires)
+    return Found(
+        record=Record(
+            value=value, content_type="", version=version, create_time=None, update_time=None, expire_time=expiry
+        )
+    )
+
+
+W1, W2, W3 = (Written(version=version) for version in (V1, V2, V3))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        [(_put(b"1"), 0, 1, W1), (GET, 2, 3, _found(b"1", V1)), (DELETE, 4, 5, Deleted(existed=True))],
+        [(_put(b"1"), 0, 5, W1), (GET, 1, 2, RecordMissing(NAME)), (GET, 3, 4, _found(b"1", V1))],
+        [(_put(b"1"), 0, 1, W1), (_put(b"2", precondition=ABSENT), 2, 3, RecordExists(NAME, etag_of(V1)))],
+        [(_put(b"1", ttl=5000), 0, 1, W1), (GET, 4, 4.1, RecordMissing(NAME)), (GET, 6, 6.1, _found(b"1", V1, 5000))],
+    ],
+)
+def test_what_can_have_happened_passes(asked: list[tuple[Spec, float, float, Result]]) -> None:
+    assert check(_history(*asked), clock_difference=5) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ([(_put(b"1"), 0, 1, W1), (GET, 2, 3, RecordMissing(NAME))], "no order"),
+        ([(_put(b"1"), 0, 1, W1), (_put(b"2"), 2, 3, W2), (GET, 4, 5, _found(b"1", V1))], "no order"),
+        ([(_put(b"1"), 0, 1, W1), (_put(b"2"), 2, 3, W1)], "two writes have one etag"),
+        ([(_put(b"1"), 0, 1, W1), (GET, 2, 3, _found(b"1", V2))], "one write has two etags"),
+        ([(GET, 0, 1, _found(b"1", V1))], "nobody wrote"),
+        (
+            [
+                (_put(b"1"), 0, 1, W1),
+                (_put(b"2", precondition=V1), 2, 9, W2),
+                (_put(b"3", precondition=V1), 2, 9, W3),
+            ],
+            "no order",
+        ),
+        ([(_put(b"1"), 0, 1, W1), (_put(b"2", precondition=V1), 2, 3, RecordChanged(NAME))], "no order"),
+        (
+            [
+                (_put(b"1"), 0, 1, W1),
+                (DELETE, 2, 3, Deleted(existed=True)),
+                (_put(b"2", precondition=V1), 4, 5, W2),
+            ],
+            "no order",
+        ),
+        ([(_put(b"1", ttl=5000), 0, 1, W1), (GET, 8, 9, _found(b"1", V1, 5000))], "no order"),
+        ([(_put(b"1", ttl=5000), 0, 1, W1), (GET, 1.5, 2, RecordMissing(NAME))], "no order"),
+        ([(_put(b"1"), 0, 1, W1), (TOUCH, 2, 3, Touched(version=V2, expire_at=None))], "no order"),
+        ([(_put(b"1"), 0, 1, RecordExists(NAME))], "was answered"),
+    ],
+)
+def test_what_cannot_have_happened_is_found(asked: list[tuple[Spec, float, float, Result]], said: str) -> None:
+    assert said in " ".join(check(_history(*asked), clock_difference=5))

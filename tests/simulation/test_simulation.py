@@ -1,0 +1,101 @@
+"""The engine keeps the contract in every simulated history, and the simulation would notice if it did not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from tests.simulation.directed import LOST_REPLY, direct, send
+from tests.simulation.history import Kind, Spec
+from tests.simulation.mistakes import MISTAKES, trail_counted_as_unbroken_over_a_gap
+from tests.simulation.run import Report, judge, run_seeds, story
+from tests.simulation.scenario import Scenario, Stage, hot_scenario_of, perform, scenario_of
+from tests.simulation.stores import KINDS
+
+# Within how many histories each planted mistake must show. The rarest needs some 150.
+_BOUND = 1500
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    return run_seeds(range(700))
+
+
+def test_every_history_keeps_the_contract(report: Report) -> None:
+    assert (report.wrong, report.undecided) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "conflicts",
+        "repeats",
+        "unknown calls",
+        "requests lost",
+        "replies lost",
+        "late deliveries",
+        "calls while gone",
+        "calls while paused",
+        "bulk reads broken off",
+        "batches",
+        "transactions",
+        *(f"on {kind}" for kind in KINDS),
+        *(f"op {kind.value}" for kind in Kind),
+    ],
+)
+def test_the_histories_are_not_void(report: Report, what: str) -> None:
+    assert report.counts[what] > 10
+
+
+def test_without_faults_no_call_ends_unknown(report: Report) -> None:
+    assert report.counts["calls without faults"] > 300
+    assert report.counts["unknown calls without faults"] == 0
+
+
+@pytest.mark.parametrize("make", [scenario_of, hot_scenario_of])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_seed_replays_exactly(make: Callable[..., Scenario], kind: str) -> None:
+    for seed in range(5):
+        first, second = (perform(make(seed, kind=kind), trace=True) for _ in range(2))
+        assert first.world.trace == second.world.trace
+        assert str(first.history.calls) == str(second.history.calls)
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_planted_mistake_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    MISTAKES[name](monkeypatch)
+    scenarios = (make(seed) for seed in range(_BOUND // 2) for make in (hot_scenario_of, scenario_of))
+    assert any(judge(perform(scenario)) for scenario in scenarios)
+
+
+def test_a_planted_mistake_is_told_with_its_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    MISTAKES["one_etag_for_several_operations"](monkeypatch)
+    seed = next(seed for seed in range(100) if judge(perform(scenario_of(seed))))
+    told = list(story(seed))
+    assert any(line.startswith("call ") for line in told)
+    assert "two writes have one etag" in told[-1] or "one write has two etags" in told[-1]
+
+
+async def _gap(stage: Stage) -> None:
+    """A write whose reply is lost is forgotten, while what it was conditional on is kept: a repeat wrote that."""
+    await send(stage, 0, _put(b"v1"), client=1, repeated=True)
+    lost = asyncio.create_task(send(stage, 0, _put(b"v2"), client=2))
+    await asyncio.sleep(1.0)
+    await send(stage, 1, Spec(key="a", kind=Kind.GET), client=3)
+    for value in (b"v3", b"v4"):
+        await send(stage, 1, _put(value), client=3)
+    await lost
+
+
+def _put(value: bytes) -> Spec:
+    return Spec(key="a", kind=Kind.PUT, value=value)
+
+
+@pytest.mark.parametrize("kind", ["state.redis", "state.sqlite"])
+def test_a_gap_in_the_trail_is_no_proof(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The first two writes are the probe of instance 0 and v1.
+    assert not judge(direct(_gap, kind=kind, ways={2: LOST_REPLY}, trail_writes=1))
+    trail_counted_as_unbroken_over_a_gap(monkeypatch)
+    assert judge(direct(_gap, kind=kind, ways={2: LOST_REPLY}, trail_writes=1))
