@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 import yaml
 
+from keepstate_server.embedded import EmbeddedSidecar
+from tests.containers.facts import LIMITS, Ask, Odd
 from tests.support.containers import Containers
 from tests.support.servers import COMPONENTS, DaprContainer
+from tests.unit.embedded.driver import Caller
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +45,48 @@ def odd_sidecar(containers: Containers, tmp_path_factory: pytest.TempPathFactory
     sidecar = containers.sidecar("odd", resources_path=folder)
     yield sidecar
     sidecar.stop()
+
+
+@pytest.fixture(scope="module")
+async def dapr_channel(containers: Containers) -> AsyncIterator[grpc.aio.Channel]:
+    async with grpc.aio.insecure_channel(containers.daprd.grpc_target, options=LIMITS) as channel:
+        yield channel
+
+
+@pytest.fixture(scope="module")
+async def embedded_channel() -> AsyncIterator[grpc.aio.Channel]:
+    sidecar = EmbeddedSidecar(path=None)
+    await sidecar.start()
+    async with grpc.aio.insecure_channel(sidecar.grpc_address, options=LIMITS) as channel:
+        yield channel
+    await sidecar.stop()
+
+
+@pytest.fixture
+def caller(store: str, request: pytest.FixtureRequest) -> Caller:
+    channel = request.getfixturevalue("embedded_channel" if store == "embedded" else "dapr_channel")
+    return Caller.on(channel, store=store)
+
+
+@pytest.fixture
+def redis(dapr_channel: grpc.aio.Channel) -> Caller:
+    return Caller.on(dapr_channel, store="redis")
+
+
+@pytest.fixture
+def ask(containers: Containers) -> Ask:
+    return lambda command, key, store="redis": containers.redis.cli(command, f"{store}||{key}")
+
+
+@pytest.fixture
+async def odd(odd_sidecar: DaprContainer) -> AsyncIterator[Odd]:
+    async with grpc.aio.insecure_channel(odd_sidecar.grpc_target) as channel:
+        yield lambda store: Caller.on(channel, store=store)
+
+
+@pytest.fixture
+def key() -> str:
+    return uuid.uuid4().hex
 
 
 def _write(folder: Path, component: Mapping[str, Any]) -> None:

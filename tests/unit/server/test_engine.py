@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 
 import pytest
 
 from keepstate_server.domain.errors import (
     DeadlineExceeded,
-    KeepstateError,
     OutcomeUnknown,
     Overloaded,
     RecordChanged,
@@ -18,74 +16,13 @@ from keepstate_server.domain.errors import (
     RecordMissing,
     StoreNotFound,
     StoreUnavailable,
-    UnsupportedByStore,
 )
-from keepstate_server.domain.operations import (
-    Check,
-    Delete,
-    Deleted,
-    Found,
-    Get,
-    Operation,
-    Put,
-    Touch,
-    Touched,
-    TransactionOperation,
-    Written,
-)
+from keepstate_server.domain.operations import Delete, Deleted, Found, Get, Operation, Put, Touch, Touched, Written
 from keepstate_server.domain.records import ABSENT, etag_of
-from keepstate_server.engine.engine import Engine
-from keepstate_server.engine.envelope import Envelope, decode
-from keepstate_server.stores.base import StateStore
 from tests.unit.server.cases import name
-from tests.unit.server.hand import SECOND, SETTINGS, HandClock, HandDeadline, Requests
-from tests.unit.server.model_store import ModelStore, ReadFault, WriteFault
-
-
-@dataclass
-class Shelf:
-    """Stores by name."""
-
-    stores: dict[str, ModelStore]
-
-    async def find(self, name: str, *, timeout: float) -> StateStore:
-        await asyncio.sleep(0)
-        if name not in self.stores:
-            raise StoreNotFound(name)
-        return self.stores[name]
-
-
-@dataclass
-class Service:
-    counts: bool = True
-    clock: HandClock = field(default_factory=HandClock)
-
-    def __post_init__(self) -> None:
-        self.store = ModelStore(clock=self.clock, counts=self.counts)
-        self.second = ModelStore(clock=self.clock, name="second", counts=self.counts)
-        self.engine = self.instance()
-        self.requests = Requests(self.clock)
-
-    def instance(self) -> Engine:
-        shelf = Shelf({"model": self.store, "second": self.second})
-        return Engine(shelf, settings=SETTINGS, clock=self.clock)
-
-    def deadline(self, seconds: float = 30.0) -> HandDeadline:
-        return HandDeadline(self.clock, seconds)
-
-    def envelope(self, key: str = "k") -> Envelope:
-        envelope = decode(self.store.stands(key) or b"")
-        assert envelope is not None
-        return envelope
-
-    async def one(self, operation: Operation) -> object:
-        try:
-            return await self.engine.perform(operation, self.deadline())
-        except KeepstateError as error:
-            return error
-
-    async def all(self, operations: Sequence[Operation]) -> Sequence[object]:
-        return await self.engine.perform_all(operations, self.deadline())
+from tests.unit.server.engine_service import Gate, Service
+from tests.unit.server.hand import SECOND
+from tests.unit.server.model_store import ReadFault, WriteFault
 
 
 @pytest.fixture(params=["sql", "redis"])
@@ -94,18 +31,6 @@ async def service(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
     yield service
     async with asyncio.timeout(5):
         await service.engine.drain(timeout=5)
-
-
-class Gate:
-    """Holds a call of the store until it is opened."""
-
-    def __init__(self) -> None:
-        self.reached = asyncio.Event()
-        self.open = asyncio.Event()
-
-    async def __call__(self) -> None:
-        self.reached.set()
-        await self.open.wait()
 
 
 async def test_of_64_callers_with_one_etag_one_wins_and_63_learn_the_current_etag(service: Service) -> None:
@@ -219,6 +144,72 @@ async def test_names_in_different_namespaces_are_different_records(service: Serv
     assert isinstance(await service.one(Put(name=names[1], value=b"v", precondition=ABSENT)), RecordExists)
 
 
+async def test_an_outcome_that_nobody_can_tell_is_said_of_that_operation_alone(service: Service) -> None:
+    """One key's reply is lost and its record's trail overflows; the other key's is found."""
+    await service.all([Put(name=name(key), value=b"first") for key in ("a", "b")])
+    await service.all([Get(name=name(key)) for key in ("a", "b")])
+    service.store.write_faults.append(WriteFault.REPLY_LOST)
+    others = service.instance()
+
+    async def overflow() -> None:
+        for _ in range(20):
+            await others.perform(Put(name=name("a"), value=b"others'"), service.deadline())
+
+    service.store.before_read.append(overflow)
+    results = await service.all([Put(name=name(key), value=b"mine") for key in ("a", "b")])
+    assert [type(result) for result in results] == [OutcomeUnknown, Written]
+
+
+async def test_a_delete_of_what_expired_says_that_nothing_was_there(service: Service) -> None:
+    at = service.clock.now() + SECOND
+    await service.one(Put(name=name(), value=b"v", expiry=type(service.clock.now())(at)))
+    service.clock.advance(SECOND)
+    assert await service.one(Delete(name=name())) == Deleted(existed=False)
+
+
+async def test_a_key_whose_write_is_settled_does_not_wait_for_the_rest_of_its_batch(service: Service) -> None:
+    """The other key's answer needs a read, which takes a while: whoever wants the first one need not wait for that."""
+    old, _ = await service.all([Put(name=name("bad"), value=b"1"), Put(name=name("good"), value=b"1")])
+    assert isinstance(old, Written)
+    await service.one(Put(name=name("bad"), value=b"2"))
+    await service.all([Get(name=name("bad")), Get(name=name("good"))])
+    gate = Gate()
+    service.store.before_read.append(gate)
+    batch = [Put(name=name("good"), value=b"3"), Put(name=name("bad"), value=b"3", precondition=old.version)]
+    under_way = asyncio.create_task(service.all(batch))
+    await gate.reached.wait()
+    assert service.store.calls[-1].keys == ("bad",)
+    async with asyncio.timeout(5):
+        assert isinstance(await service.one(Put(name=name("good"), value=b"4")), Written)
+    gate.open.set()
+    assert [type(result) for result in await under_way] == [Written, RecordChanged]
+
+
+async def test_a_fault_of_ours_after_sending_is_looked_into_like_a_lost_reply(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply = service.store.write
+
+    async def broken(*arguments: object, **more: object) -> None:
+        await apply(*arguments, **more)  # type: ignore[arg-type]
+        monkeypatch.undo()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(service.store, "write", broken)
+    assert isinstance(await service.one(Put(name=name(), value=b"v")), Written)
+    assert len(service.store.applied) == 1
+
+
+async def test_work_that_does_not_end_is_ended_with_the_drain(service: Service) -> None:
+    gate = Gate()
+    service.store.before_write.append(gate)
+    put = asyncio.create_task(service.one(Put(name=name(), value=b"v")))
+    await gate.reached.wait()
+    await service.engine.drain(timeout=0.01)
+    with pytest.raises(asyncio.CancelledError):
+        await put
+
+
 # Callers that go away
 
 
@@ -311,152 +302,3 @@ async def test_a_cancelled_batch_leaves_nothing_half_looked_into(service: Servic
     results = await service.all([Put(name=name(f"k{number}"), value=b"w") for number in range(5)])
     assert all(isinstance(result, Written) for result in results)
     assert len(service.store.applied) == 10
-
-
-# Transactions, as the engine offers them
-
-
-async def test_a_transaction_is_refused_where_the_store_does_not_roll_back() -> None:
-    service = Service(counts=True)
-    with pytest.raises(UnsupportedByStore) as refused:
-        await service.engine.transact([Put(name=name(), value=b"v")], None, service.deadline())
-    assert refused.value.capability == "rollback"
-    assert service.store.applied == []
-
-
-async def test_a_transaction_over_several_stores_is_refused_before_anything_is_written() -> None:
-    service = Service(counts=False)
-    operations: list[TransactionOperation] = [
-        Put(name=name(), value=b"v"),
-        Put(name=name(store="second"), value=b"v"),
-    ]
-    with pytest.raises(UnsupportedByStore):
-        await service.engine.transact(operations, None, service.deadline())
-    assert service.store.calls == service.second.calls == []
-
-
-async def test_a_transaction_on_a_store_that_is_not_ready_is_unavailable() -> None:
-    service = Service(counts=False)
-    service.store.prepare_faults.append("no probe")
-    with pytest.raises(StoreUnavailable) as unavailable:
-        await service.engine.transact([Put(name=name(), value=b"v")], None, service.deadline())
-    assert unavailable.value.nothing_sent
-
-
-async def test_a_transaction_that_was_sent_is_ended_though_its_caller_has_gone() -> None:
-    service = Service(counts=False)
-    gate = Gate()
-    service.store.before_write.append(gate)
-    operations: list[TransactionOperation] = [
-        Put(name=name("a"), value=b"v"),
-        Delete(name=name("b")),
-        Check(name=name("c"), precondition=ABSENT),
-    ]
-    call = asyncio.create_task(service.engine.transact(operations, None, service.deadline()))
-    await gate.reached.wait()
-    call.cancel()
-    await asyncio.gather(call, return_exceptions=True)
-    gate.open.set()
-    await service.engine.drain(timeout=5)
-    assert service.envelope("a").value == b"v"
-
-
-async def test_writers_and_transactions_on_the_same_records_never_lose_a_write() -> None:
-    """Each adds one, by etag, to both records or to one of them."""
-    service = Service(counts=False)
-    for key in ("a", "b"):
-        await service.one(Put(name=name(key), value=b"0"))
-
-    async def read(key: str) -> Found:
-        found = await service.one(Get(name=name(key)))
-        assert isinstance(found, Found)
-        return found
-
-    def more(found: Found, key: str) -> Put:
-        value = str(int(found.record.value) + 1).encode()
-        return Put(name=name(key), value=value, precondition=found.record.version)
-
-    async def single(key: str) -> int:
-        while True:
-            result = await service.one(more(await read(key), key))
-            if isinstance(result, Written):
-                return 1
-            assert isinstance(result, RecordChanged)
-
-    async def both() -> int:
-        while True:
-            operations: list[TransactionOperation] = [more(await read(key), key) for key in ("a", "b")]
-            try:
-                await service.engine.transact(operations, service.requests.new(), service.deadline(3600))
-            except RecordChanged:
-                continue
-            return 1
-
-    await asyncio.gather(*(single(key) for key in "ab" * 5), *(both() for _ in range(5)))
-    assert (service.envelope("a").value, service.envelope("b").value) == (b"10", b"10")
-
-
-async def test_an_outcome_that_nobody_can_tell_is_said_of_that_operation_alone(service: Service) -> None:
-    """One key's reply is lost and its record's trail overflows; the other key's is found."""
-    await service.all([Put(name=name(key), value=b"first") for key in ("a", "b")])
-    await service.all([Get(name=name(key)) for key in ("a", "b")])
-    service.store.write_faults.append(WriteFault.REPLY_LOST)
-    others = service.instance()
-
-    async def overflow() -> None:
-        for _ in range(20):
-            await others.perform(Put(name=name("a"), value=b"others'"), service.deadline())
-
-    service.store.before_read.append(overflow)
-    results = await service.all([Put(name=name(key), value=b"mine") for key in ("a", "b")])
-    assert [type(result) for result in results] == [OutcomeUnknown, Written]
-
-
-async def test_a_delete_of_what_expired_says_that_nothing_was_there(service: Service) -> None:
-    at = service.clock.now() + SECOND
-    await service.one(Put(name=name(), value=b"v", expiry=type(service.clock.now())(at)))
-    service.clock.advance(SECOND)
-    assert await service.one(Delete(name=name())) == Deleted(existed=False)
-
-
-async def test_a_key_whose_write_is_settled_does_not_wait_for_the_rest_of_its_batch(service: Service) -> None:
-    """The other key's answer needs a read, which takes a while: whoever wants the first one need not wait for that."""
-    old, _ = await service.all([Put(name=name("bad"), value=b"1"), Put(name=name("good"), value=b"1")])
-    assert isinstance(old, Written)
-    await service.one(Put(name=name("bad"), value=b"2"))
-    await service.all([Get(name=name("bad")), Get(name=name("good"))])
-    gate = Gate()
-    service.store.before_read.append(gate)
-    batch = [Put(name=name("good"), value=b"3"), Put(name=name("bad"), value=b"3", precondition=old.version)]
-    under_way = asyncio.create_task(service.all(batch))
-    await gate.reached.wait()
-    assert service.store.calls[-1].keys == ("bad",)
-    async with asyncio.timeout(5):
-        assert isinstance(await service.one(Put(name=name("good"), value=b"4")), Written)
-    gate.open.set()
-    assert [type(result) for result in await under_way] == [Written, RecordChanged]
-
-
-async def test_a_fault_of_ours_after_sending_is_looked_into_like_a_lost_reply(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    apply = service.store.write
-
-    async def broken(*arguments: object, **more: object) -> None:
-        await apply(*arguments, **more)  # type: ignore[arg-type]
-        monkeypatch.undo()
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(service.store, "write", broken)
-    assert isinstance(await service.one(Put(name=name(), value=b"v")), Written)
-    assert len(service.store.applied) == 1
-
-
-async def test_work_that_does_not_end_is_ended_with_the_drain(service: Service) -> None:
-    gate = Gate()
-    service.store.before_write.append(gate)
-    put = asyncio.create_task(service.one(Put(name=name(), value=b"v")))
-    await gate.reached.wait()
-    await service.engine.drain(timeout=0.01)
-    with pytest.raises(asyncio.CancelledError):
-        await put

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import pytest
@@ -19,59 +18,12 @@ from keepstate.v1.state_service_pb2 import (
     PutRequest,
     TouchRequest,
     TransactRequest,
-    UpdateRequest,
 )
 from keepstate_server.domain import operations as asked
-from keepstate_server.domain.errors import InvalidFields, NotImplementedYet
-from keepstate_server.domain.records import ABSENT, EXISTS, KEEP_EXPIRY, Consistency, Version, etag_of
-from keepstate_server.rpc.requests import Limits, Reader
+from keepstate_server.domain.records import ABSENT, EXISTS, KEEP_EXPIRY, Consistency
 from tests.unit.server.cases import name, numbered
-from tests.unit.server.hand import MINUTE, SECOND, SETTINGS, START
-
-VERSION = Version(b"0123456789abcdef")
-ETAG = etag_of(VERSION)
-YEAR = timedelta(days=365)
-
-
-def reader(*, default_store: str | None = "model", resent: bool = False, limits: Limits | None = None) -> Reader:
-    return Reader(
-        now=START,
-        default_store=default_store,
-        clock_difference_ms=SETTINGS.clock_difference_ms,
-        resent=resent,
-        limits=limits or Limits(),
-    )
-
-
-def stamp(milliseconds: int) -> Timestamp:
-    return Timestamp(seconds=milliseconds // 1000, nanos=milliseconds % 1000 * 1_000_000)
-
-
-def duration(value: timedelta) -> Duration:
-    message = Duration()
-    message.FromTimedelta(value)
-    return message
-
-
-def request_id(*, sent: int = START, attempt: int = 0) -> RequestId:
-    return RequestId(client=5, number=9, first_sent=stamp(sent), attempt=attempt)
-
-
-NAME = RecordName(key="k")
-Read = Callable[[Reader], object]
-
-
-def wrong(read: Read, **settings: object) -> list[str]:
-    """Which fields are named when this is read."""
-    one = reader(**settings)  # type: ignore[arg-type]
-    try:
-        read(one)
-        one.finish()
-    except InvalidFields as error:
-        assert all(violation.description for violation in error.violations)
-        return [violation.field for violation in error.violations]
-    return []
-
+from tests.unit.server.hand import MINUTE, SECOND, START
+from tests.unit.server.reading import ETAG, NAME, VERSION, YEAR, duration, reader, request_id, stamp, wrong
 
 # What is right
 
@@ -157,7 +109,14 @@ def test_a_value_of_just_the_limit_is_right() -> None:
     assert wrong(lambda one: one.put(PutRequest(name=NAME, value=bytes(1024 * 1024)))) == []
 
 
+def test_every_consistency_of_the_proto_is_known() -> None:
+    for value in record_pb2.Consistency.values():
+        message = GetRequest(name=NAME, consistency=value)
+        assert wrong(lambda one, message=message: one.get(message)) == []  # type: ignore[misc]
+
+
 # What is wrong
+
 
 BAD_NAMES = [
     (RecordName(), "name.key"),
@@ -329,110 +288,3 @@ def test_all_that_is_wrong_is_named_at_once() -> None:
         "consistency",
         "content_type",
     }
-
-
-# Batches
-
-
-def test_an_operation_that_is_not_set_is_named() -> None:
-    assert wrong(lambda one: one.batch_operation(BatchOperation(), "operations[0].")) == ["operations[0].operation"]
-
-
-def test_an_update_is_not_offered() -> None:
-    with pytest.raises(NotImplementedYet):
-        reader().batch_operation(BatchOperation(update=UpdateRequest(name=NAME)), "operations[0].")
-    with pytest.raises(NotImplementedYet):
-        reader().transaction(TransactRequest(updates=[UpdateRequest(name=NAME)]))
-
-
-# Transactions
-
-
-def test_a_transaction_is_read_in_the_order_checks_puts_deletes() -> None:
-    message = TransactRequest(
-        deletes=[DeleteRequest(name=RecordName(key="d"))],
-        puts=[PutRequest(name=RecordName(key=key)) for key in "bc"],
-        checks=[Check(name=RecordName(key="a"), precondition=Precondition(exists=True))],
-        request=request_id(),
-    )
-    operations, request = reader().transaction(message)
-    assert [(type(each), each.name.key) for each in operations] == [
-        (asked.Check, "a"),
-        (asked.Put, "b"),
-        (asked.Put, "c"),
-        (asked.Delete, "d"),
-    ]
-    assert request is not None
-    assert request.number == 9
-
-
-def puts(keys: Sequence[str], value: bytes = b"") -> TransactRequest:
-    return TransactRequest(puts=[PutRequest(name=RecordName(key=key), value=value) for key in keys])
-
-
-@pytest.mark.parametrize(
-    ("bad", "field"),
-    numbered(
-        [
-            (TransactRequest(), "puts"),
-            (puts([f"k{number}" for number in range(101)]), "puts"),
-            (puts([str(number) for number in range(9)], bytes(120_000)), "puts"),
-            (puts([str(number).rjust(500) for number in range(34)]), "puts"),
-            (puts(["a", "b", "a"]), "puts[2].name"),
-            (
-                TransactRequest(
-                    puts=[PutRequest(name=NAME)], deletes=[DeleteRequest(name=RecordName(store="model", key="k"))]
-                ),
-                "deletes[0].name",
-            ),
-            (
-                TransactRequest(
-                    checks=[Check(name=NAME, precondition=Precondition(exists=True))], puts=[PutRequest(name=NAME)]
-                ),
-                "puts[0].name",
-            ),
-            (TransactRequest(puts=[PutRequest(name=NAME, request=request_id())]), "puts[0].request"),
-            (TransactRequest(deletes=[DeleteRequest(name=NAME, request=request_id())]), "deletes[0].request"),
-            (TransactRequest(checks=[Check(name=NAME)]), "checks[0].precondition"),
-            (TransactRequest(checks=[Check(name=NAME, precondition=Precondition())]), "checks[0].precondition"),
-            (
-                TransactRequest(puts=[PutRequest(name=NAME)], request=RequestId(client=1, number=1)),
-                "request.first_sent",
-            ),
-        ]
-    ),
-)
-def test_a_bad_transaction_is_named(bad: TransactRequest, field: str) -> None:
-    assert wrong(lambda one: one.transaction(bad)) == [field]
-
-
-def test_a_transaction_of_just_the_limits_is_right() -> None:
-    assert wrong(lambda one: one.transaction(puts([str(number).rjust(163) for number in range(100)]))) == []
-    assert wrong(lambda one: one.transaction(puts(["a", "b"], bytes(512 * 1024)))) == []
-
-
-def test_a_transaction_with_far_too_many_records_is_refused_without_reading_them() -> None:
-    one = reader()
-    with pytest.raises(InvalidFields) as refused:
-        one.transaction(TransactRequest(puts=[PutRequest()] * 50_000))
-    assert len(refused.value.violations) == 1
-
-
-def test_the_same_key_in_another_namespace_or_store_is_another_record() -> None:
-    names = [RecordName(key="k"), RecordName(key="k", namespace="n"), RecordName(key="k", store="other")]
-    message = TransactRequest(puts=[PutRequest(name=each) for each in names])
-    assert wrong(lambda one: one.transaction(message)) == []
-
-
-def test_limits_are_settings() -> None:
-    limits = Limits(value_bytes=3, transaction_records=1, transaction_value_bytes=2, transaction_name_bytes=1)
-    put = PutRequest(name=NAME, value=b"1234")
-    assert wrong(lambda one: one.put(put), limits=limits) == ["value"]
-    assert wrong(lambda one: one.transaction(puts(["a", "b"])), limits=limits) == ["puts"]
-    assert wrong(lambda one: one.transaction(puts(["ab"], b"123")), limits=limits) == ["puts", "puts"]
-
-
-def test_every_consistency_of_the_proto_is_known() -> None:
-    for value in record_pb2.Consistency.values():
-        message = GetRequest(name=NAME, consistency=value)
-        assert wrong(lambda one, message=message: one.get(message)) == []  # type: ignore[misc]

@@ -1,0 +1,88 @@
+"""All or nothing on a store that rolls back and does its worst otherwise."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from keepstate_server.domain.errors import KeepstateError
+from keepstate_server.domain.operations import Answer, Found, Get, Put, TransactionOperation, Written
+from keepstate_server.domain.records import Request, Version
+from keepstate_server.domain.times import Instant
+from keepstate_server.engine.group import Group
+from keepstate_server.engine.hints import Hints
+from keepstate_server.engine.transactions import Transactor
+from keepstate_server.engine.writer import Writer
+from tests.unit.server.cases import name
+from tests.unit.server.hand import SETTINGS, HandClock, HandDeadline, Requests
+from tests.unit.server.model_store import ModelStore, WriteFault
+
+OTHER = Version(b"an old version..")
+LOST = [WriteFault.REPLY_LOST, WriteFault.REQUEST_LOST, WriteFault.LATE]
+
+
+@dataclass
+class Bench:
+    clock: HandClock = field(default_factory=HandClock)
+    instances: int = 0
+
+    def __post_init__(self) -> None:
+        self.store = ModelStore(clock=self.clock)
+        self.requests = Requests(self.clock)
+        self.hints = Hints(size=100, life_ms=SETTINGS.dead_life_ms // 2)
+
+    def deadline(self, seconds: float = 30.0) -> HandDeadline:
+        return HandDeadline(self.clock, seconds)
+
+    def source(self) -> random.Random:
+        self.instances += 1
+        return random.Random(self.instances)
+
+    async def run(
+        self,
+        *operations: TransactionOperation,
+        request: Request | None = None,
+        deadline: HandDeadline | None = None,
+    ) -> Sequence[Answer] | KeepstateError:
+        """Runs a transaction through an instance of its own."""
+        transactor = Transactor(self.store, hints=self.hints, settings=SETTINGS, clock=self.clock, source=self.source())
+        keyed = [(operation.name.key, operation) for operation in operations]
+        try:
+            return await transactor.run(keyed, request, deadline or self.deadline())
+        except KeepstateError as error:
+            return error
+
+    def writer(self) -> Writer:
+        hints = Hints(size=0, life_ms=1)
+        return Writer(self.store, hints=hints, settings=SETTINGS, clock=self.clock, source=self.source())
+
+    async def put(self, key: str, value: bytes = b"v", **more: Instant) -> Version:
+        group = Group(key, [Put(name=name(key), value=value, expiry=more.get("expiry"))], SETTINGS)
+        await self.writer().run([group], self.deadline())
+        assert group.results is not None
+        assert isinstance(group.results[0], Written)
+        return group.results[0].version
+
+    async def value(self, key: str) -> bytes | None:
+        group = Group(key, [Get(name=name(key))], SETTINGS)
+        await self.writer().run([group], self.deadline())
+        assert group.results is not None
+        return group.results[0].record.value if isinstance(group.results[0], Found) else None
+
+    async def values(self, keys: str) -> list[bytes | None]:
+        return [await self.value(key) for key in keys]
+
+    def transactions(self) -> int:
+        return self.store.count("transact")
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def put(key: str, value: bytes = b"new") -> Put:
+    return Put(name=name(key), value=value)

@@ -1,0 +1,109 @@
+"""Groups of operations on their way to a store that does its worst."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from keepstate_server.domain.operations import Found, Get, Operation, Put, Written
+from keepstate_server.domain.records import Version
+from keepstate_server.domain.times import Instant
+from keepstate_server.engine.draft import Result
+from keepstate_server.engine.envelope import Envelope, decode
+from keepstate_server.engine.group import Group
+from keepstate_server.engine.hints import Hints
+from keepstate_server.engine.writer import Writer
+from tests.unit.server.cases import name
+from tests.unit.server.hand import SETTINGS, HandClock, HandDeadline, Requests
+from tests.unit.server.model_store import ModelStore, WriteFault
+
+LOST = [WriteFault.REPLY_LOST, WriteFault.REQUEST_LOST, WriteFault.LATE, WriteFault.UNTOLD]
+
+
+@dataclass
+class Bench:
+    """A store and instances of the service before it."""
+
+    counts: bool
+    clock: HandClock = field(default_factory=HandClock)
+    instances: int = 0
+
+    def __post_init__(self) -> None:
+        self.store = ModelStore(clock=self.clock, counts=self.counts)
+        self.requests = Requests(self.clock)
+        self.writer = self.instance()
+
+    def instance(self) -> Writer:
+        """One more instance, which knows nothing yet."""
+        hints = Hints(size=100, life_ms=SETTINGS.dead_life_ms // 2)
+        self.instances += 1
+        source = random.Random(self.instances)
+        return Writer(self.store, hints=hints, settings=SETTINGS, clock=self.clock, source=source)
+
+    def deadline(self, seconds: float = 30.0) -> HandDeadline:
+        return HandDeadline(self.clock, seconds)
+
+    async def all(
+        self, *operations: Operation, writer: Writer | None = None, deadline: HandDeadline | None = None
+    ) -> Sequence[Result]:
+        """Performs operations on one key."""
+        group = Group(operations[0].name.key, operations, SETTINGS)
+        await (writer or self.writer).run([group], deadline or self.deadline())
+        assert group.results is not None
+        return group.results
+
+    async def one(
+        self, operation: Operation, *, writer: Writer | None = None, deadline: HandDeadline | None = None
+    ) -> Result:
+        return (await self.all(operation, writer=writer, deadline=deadline))[0]
+
+    async def keys(self, *operations: Operation, writer: Writer | None = None) -> Sequence[Result]:
+        """Performs operations on as many keys at once."""
+        groups = [Group(operation.name.key, [operation], SETTINGS) for operation in operations]
+        await (writer or self.writer).run(groups, self.deadline())
+        return [result for group in groups for result in group.results or ()]
+
+    async def put(self, value: bytes = b"v", *, writer: Writer | None = None, key: str = "k") -> Version:
+        result = await self.one(Put(name=name(key), value=value), writer=writer)
+        assert isinstance(result, Written)
+        return result.version
+
+    async def known(self, value: bytes = b"first", *, expiry: Instant | None = None) -> Version:
+        """Puts a record and reads it, so that its next write goes out upon a hint."""
+        written = await self.one(Put(name=name(), value=value, expiry=expiry))
+        assert isinstance(written, Written)
+        await self.one(Get(name=name()))
+        self.fresh()
+        return written.version
+
+    async def value(self, key: str = "k") -> bytes | None:
+        """What stands there by a fresh instance's reading."""
+        result = await self.one(Get(name=name(key)), writer=self.instance())
+        return result.record.value if isinstance(result, Found) else None
+
+    def fresh(self) -> None:
+        """Forgets which calls were made."""
+        self.store.calls.clear()
+
+    def envelope(self, key: str = "k") -> Envelope:
+        envelope = decode(self.store.stands(key) or b"")
+        assert envelope is not None
+        return envelope
+
+
+@pytest.fixture(params=["sql", "redis"])
+def bench(request: pytest.FixtureRequest) -> Bench:
+    return Bench(counts=request.param == "redis")
+
+
+@pytest.fixture
+def redis() -> Bench:
+    return Bench(counts=True)
+
+
+@pytest.fixture
+def sql() -> Bench:
+    return Bench(counts=False)
