@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -36,13 +36,23 @@ __all__ = ["Client", "Habits", "Instance", "Pool", "ask"]
 _REPEATED_AFTER_MS = 20_000
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Instance:
     """One instance of the service."""
 
     number: int
-    engine: Engine
+    make: Callable[[], Engine]
     clock: OffsetClock
+    engine: Engine = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.engine = self.make()
+
+    def crash(self) -> None:
+        """Ends all that it does, wherever it is; another takes its place, which knows nothing of it."""
+        for task in self.engine._begun:
+            task.cancel()
+        self.engine = self.make()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -51,6 +51,10 @@ class Scenario:
     instances: int = 2
     trail_writes: int = FULL_TRAIL
     raw: bool = False
+    """Another program had written some of the keys."""
+    encrypted: bool = False
+    crashes: tuple[tuple[float, int], ...] = ()
+    """When which instance ends without a word and is started again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +97,7 @@ def scenario_of(seed: int | str, *, kind: str | None = None) -> Scenario:
             lost=faults * chance.choice((0, 0.5)),
             unheard=faults * chance.choice((0.5, 1)),
             late=faults * chance.choice((0, 1)),
+            full=chance.choice((0.0, 0.0, 0.05)),
             broken_off=chance.choice((0.0, 0.2)),
             outages=_outages(chance, clients),
         )
@@ -103,6 +108,9 @@ def scenario_of(seed: int | str, *, kind: str | None = None) -> Scenario:
             transit=chance.choice((0.005, 0.005, 3.0, 40.0)),
             deadlines=chance.choice(((10.0,), (10.0, 1.0), (10.0, 0.05, 3.5))),
         )
+    encrypted = chance.random() < 0.1
+    # Where Dapr encrypts Redis, another program's value is adopted by writing it again, which changes its etag.
+    raw = chance.random() < 0.2 and not (encrypted and chosen == "state.redis")
     return Scenario(
         seed=str(seed),
         kind=chosen,
@@ -111,8 +119,15 @@ def scenario_of(seed: int | str, *, kind: str | None = None) -> Scenario:
         clients=clients,
         instances=chance.randint(1, 3),
         trail_writes=chance.choice((1, 2, 3, 5, FULL_TRAIL)),
-        raw=chance.random() < 0.2,
+        raw=raw,
+        encrypted=encrypted,
+        crashes=_crashes(chance, clients) if faults else (),
     )
+
+
+def _crashes(chance: random.Random, instances: int) -> tuple[tuple[float, int], ...]:
+    count = chance.choice((0, 0, 1, 4))
+    return tuple((chance.random() * chance.choice((0.1, 3.0, 20.0)), chance.randrange(instances)) for _ in range(count))
 
 
 def hot_scenario_of(seed: int | str, *, kind: str = "state.redis") -> Scenario:
@@ -233,7 +248,10 @@ async def _perform(scenario: Scenario, script: Script, trace: bool) -> Run:
     loop = asyncio.get_running_loop()
     chance = random.Random(f"world {scenario.seed}")
     store = make_store(
-        scenario.kind, OffsetClock(loop, chance.uniform(-_SKEW, _SKEW)), random.Random(f"store {scenario.seed}")
+        scenario.kind,
+        OffsetClock(loop, chance.uniform(-_SKEW, _SKEW)),
+        random.Random(f"store {scenario.seed}"),
+        encrypted=scenario.encrypted,
     )
     world = World(network=scenario.network, chance=chance, store=store, trace=[] if trace else None)
     with _set_up(scenario, world):
@@ -242,6 +260,8 @@ async def _perform(scenario: Scenario, script: Script, trace: bool) -> Run:
             _write_raw(scenario, store, history, chance)
         pool = Pool(history=history)
         instances = [await _instance(world, number, chance) for number in range(scenario.instances)]
+        for when, number in scenario.crashes:
+            loop.call_later(when, _crash, world, instances[number % len(instances)])
         await script(Stage(scenario=scenario, world=world, pool=pool, instances=instances))
         world.network = Network()
         # What was begun ends by its deadline, and what was sent arrives by then or never.
@@ -256,13 +276,19 @@ async def _perform(scenario: Scenario, script: Script, trace: bool) -> Run:
 async def _instance(world: World, number: int, chance: random.Random) -> Instance:
     sidecar = SimSidecar(world, number)
     clock = OffsetClock(asyncio.get_running_loop(), chance.uniform(-_SKEW, _SKEW))
-    engine = Engine(
-        Catalog(sidecar, default_store="sim"),
-        settings=SETTINGS,
-        clock=clock,
-        source=random.Random(chance.getrandbits(64)),
-    )
-    return Instance(number=number, engine=engine, clock=clock)
+    source = random.Random(chance.getrandbits(64))
+
+    def make() -> Engine:
+        catalog = Catalog(sidecar, default_store="sim")
+        return Engine(catalog, settings=SETTINGS, clock=clock, source=source)
+
+    return Instance(number=number, make=make, clock=clock)
+
+
+def _crash(world: World, instance: Instance) -> None:
+    world.counts["crashes"] += 1
+    world.note(lambda: f"i{instance.number} crashes")
+    instance.crash()
 
 
 def _write_raw(scenario: Scenario, store: SimStore, history: History, chance: random.Random) -> None:

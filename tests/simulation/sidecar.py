@@ -88,6 +88,8 @@ class Network:
     """The reply is lost."""
     late: float = 0.0
     """The caller gets an error, and the request is applied later, up to ``longest_delay`` after it was sent."""
+    full: float = 0.0
+    """Redis has no room for a write."""
     broken_off: float = 0.0
     """A bulk read breaks off in the middle."""
     slow: float = 0.0
@@ -127,6 +129,7 @@ class SimSidecar(Sidecar):
         self._world = world
         self._number = number
         self._store = world.store
+        self._was_gone = False
 
     async def components(self, *, timeout: float) -> Sequence[Component]:
         # Asked once by each instance, before it does anything: its failure would show nothing.
@@ -192,9 +195,13 @@ class SimSidecar(Sidecar):
         loop = asyncio.get_running_loop()
         world.counts["calls"] += 1
         if any(each.sidecar == self._number and each.holds(loop.time()) for each in network.outages):
+            self._was_gone = True
             await asyncio.sleep(world.chance.uniform(0, network.latency))
             world.note(lambda: f"s{self._number} {what}: no sidecar")
             raise SidecarError(grpc.StatusCode.UNAVAILABLE, _NOT_SENT)
+        if self._was_gone:
+            self._was_gone = False
+            self.connection += 1
         way = self._way(loop.time(), writes=writes, transaction=transaction)
         if writes:
             way = world.ways.get(world.writes, way)
@@ -235,14 +242,17 @@ class SimSidecar(Sidecar):
         for outage in network.outages:
             if outage.sidecar is None and outage.holds(now):
                 return self._way_in(outage, now, back, writes=writes, transaction=transaction)
-        roll = chance.random()
-        if roll < network.slow:
+        if chance.random() < network.slow:
             return Way(there=there, back=chance.uniform(0, 4.0))
-        roll -= network.slow
-        if not writes:
-            roll /= _READS_FAIL  # a call that could not read has shown nothing
+        if writes and chance.random() < network.full and (full := self._store.full(transaction)):
+            return Way(mishap="writes to a full store", error=full, back=there + back)
+        roll = chance.random() / (1.0 if writes else _READS_FAIL)  # a call that could not read has shown nothing
         if roll >= network.lost + network.unheard + network.late:
             return Way(there=there, back=back)
+        return self._mishap(roll, there, back, writes=writes, transaction=transaction)
+
+    def _mishap(self, roll: float, there: float, back: float, *, writes: bool, transaction: bool) -> Way:
+        chance, network = self._world.chance, self._world.network
         error = self._error(writes, transaction, chance.choice(_CAUSES))
         soon = chance.choice((back, 0.2, 3.0))
         if roll < network.lost:

@@ -45,6 +45,8 @@ class SimStore:
     clock: OffsetClock
     chance: random.Random
     reads_singly: bool = False
+    encrypted: bool = False
+    """By Dapr: what a transaction writes comes back as the numbers of its bytes."""
     items: dict[str, Item] = field(default_factory=dict)
     carried: dict[tuple[str, int, int], bytes] = field(default_factory=dict)
     """By key and request (client and number): the compare-and-set that said it applies it. Never more than one."""
@@ -84,7 +86,14 @@ class SimStore:
                 self.refusals += 1
                 raise self._refused(item, transaction=True)
         for item in items:
-            self._put(item)
+            self._put(self._as_kept(item))
+
+    def _as_kept(self, item: StateItem) -> StateItem:
+        return replace(item, value=str(list(item.value)).encode()) if self.encrypted else item
+
+    def full(self, transaction: bool) -> SidecarError | None:
+        """Returns what the sidecar says when the store has no room; None: such stores are never full here."""
+        return None
 
     def gone(self, cause: str, writes: bool, transaction: bool) -> SidecarError:
         """Returns what the sidecar says when the store's connection failed."""
@@ -156,7 +165,7 @@ class RedisLike(SimStore):
         self._run(item, in_transaction=False)
 
     def transact(self, items: Sequence[StateItem]) -> None:
-        refused = [item.key for item in items if not self._run_quietly(item)]
+        refused = [item.key for item in items if not self._run_quietly(self._as_kept(item))]
         if refused:
             self.refusals += 1
             raise SidecarError(_INTERNAL, _TRANSACTION + "; ".join(_SCRIPT.format(key=key) for key in refused))
@@ -169,6 +178,13 @@ class RedisLike(SimStore):
         if writes:
             return SidecarError(_ABORTED, _SAVING + _MISMATCH + cause)
         return SidecarError(_INTERNAL, "fail to get from sim state store: " + cause)
+
+    def full(self, transaction: bool) -> SidecarError | None:
+        if transaction:
+            text = "EXECABORT Transaction discarded because of previous errors."
+            return SidecarError(_INTERNAL, _TRANSACTION + text)
+        text = "OOM command not allowed when used memory > 'maxmemory'."
+        return SidecarError(_ABORTED, _SAVING + _MISMATCH + text)
 
     def _run_quietly(self, item: StateItem) -> bool:
         try:
@@ -202,8 +218,8 @@ class RedisLike(SimStore):
 KINDS = ("state.redis", "state.postgresql", "state.sqlite", "state.in-memory")
 
 
-def make_store(kind: str, clock: OffsetClock, chance: random.Random) -> SimStore:
+def make_store(kind: str, clock: OffsetClock, chance: random.Random, *, encrypted: bool = False) -> SimStore:
     """Returns an empty store of ``kind``."""
-    if kind == "state.redis":
-        return RedisLike(kind=kind, clock=clock, chance=chance, reads_singly=True)
-    return SimStore(kind=kind, clock=clock, chance=chance, reads_singly=kind == "state.in-memory")
+    make = RedisLike if kind == "state.redis" else SimStore
+    singly = kind in ("state.redis", "state.in-memory")
+    return make(kind=kind, clock=clock, chance=chance, reads_singly=singly, encrypted=encrypted)

@@ -148,6 +148,7 @@ class Draft:
         return result
 
     def _apply(self, operation: Operation | Check, position: int) -> Result:
+        self._let_expire()
         if isinstance(operation, Get):
             return self._get(operation)
         if isinstance(operation, Check):
@@ -164,6 +165,13 @@ class Draft:
         if request:
             self._note(request, position, result)
         return result
+
+    def _let_expire(self) -> None:
+        """An operation before this one may have given an expiry that is past: it was reckoned when the call began."""
+        expires = self._record.expire_time if self._record else None
+        if expires is not None and expires <= self._now:
+            self._record = None
+            self._died = expires
 
     # Each kind of operation
 
