@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from functools import partial
 
 import pytest
 
 from tests.containers.facts import ABORTED, INTERNAL, INVALID, MIB, Ask, Odd, code_of, expired, value
+from tests.contract.conftest import eventually
 from tests.support.containers import Containers
 from tests.support.servers import DaprContainer
 from tests.unit.embedded.driver import FIRST_WRITE, LAST_WRITE, Caller, Failure, failure_of, item
@@ -281,8 +283,10 @@ async def test_several_saves_of_which_one_is_a_mismatch_are_all_called_so(caller
 
 @pytest.mark.parametrize("store", ["postgresql"])
 async def test_a_postgresql_that_is_gone_is_never_called_a_mismatch(
-    containers: Containers, caller: Caller, key: str
+    containers: Containers, caller: Caller, odd: Odd, key: str
 ) -> None:
+    """Mends what it breaks: each component has connections of its own, and dead ones fail once at their next use."""
+    components = (caller, odd("postgresql-encrypted"), odd("postgresql-without-version"))
     await caller.save(item(key, b"value"))
     etag = (await caller.get(key)).etag
     await asyncio.to_thread(containers.postgres.kill)
@@ -294,7 +298,14 @@ async def test_a_postgresql_that_is_gone_is_never_called_a_mismatch(
             ]
     finally:
         await asyncio.to_thread(containers.postgres.start)
+        for component in components:
+            await eventually(partial(_all_connections_work, component))
     assert [(each.code.name, "mismatch" in each.text) for each in failures] == [(INTERNAL, False)] * 2
+
+
+async def _all_connections_work(caller: Caller) -> bool:
+    reads = (caller.get(uuid.uuid4().hex) for _ in range(32))
+    return not any(isinstance(each, BaseException) for each in await asyncio.gather(*reads, return_exceptions=True))
 
 
 # Components

@@ -114,7 +114,7 @@ class StateStore(Protocol):
 
     @property
     def scope(self) -> str:
-        """Names what is behind the component at present. When it changes, another store may be, with etags of its own."""
+        """Names what is behind the component now. When it changes, another store may be, with etags of its own."""
         ...
 
     @property

@@ -154,10 +154,10 @@ async def test_hints_of_what_a_transaction_wrote_are_forgotten(bench: Bench) -> 
         await bench.put(key)
         writer = Writer(bench.store, hints=bench.hints, settings=SETTINGS, clock=bench.clock, source=bench.source())
         await writer.run([Group(key, [Get(name=name(key))], SETTINGS)], bench.deadline())
-        assert bench.hints.get("model", key, bench.clock.now()) is not None
+        assert bench.hints.get(bench.store.scope, key, bench.clock.now()) is not None
     await bench.run(put("a"), Check(name=name("b"), precondition=EXISTS))
-    assert bench.hints.get("model", "a", bench.clock.now()) is None
-    assert bench.hints.get("model", "b", bench.clock.now()) is None
+    assert bench.hints.get(bench.store.scope, "a", bench.clock.now()) is None
+    assert bench.hints.get(bench.store.scope, "b", bench.clock.now()) is None
 
 
 async def test_records_too_large_for_one_call_are_refused_for_good(bench: Bench) -> None:
