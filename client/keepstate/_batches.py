@@ -48,7 +48,14 @@ async def in_batches(
                 raise
             failures.update(dict.fromkeys(keys, error))
             break
+        again = [key for key, answer in zip(keys, answers, strict=True) if _had_no_room(answer)]
+        if 0 < len(again) < len(keys):  # some had room, so this comes to an end
+            waiting.appendleft(again)
+        else:
+            again = []
         for key, answer in zip(keys, answers, strict=True):
+            if key in again:
+                continue
             if isinstance(answer, KeepstateError):
                 failures[key] = answer
             else:
@@ -70,6 +77,11 @@ def _split(messages: Mapping[str, pb.BatchOperation]) -> Iterator[list[str]]:
         size += length
     if keys:
         yield keys
+
+
+def _had_no_room(answer: object) -> bool:
+    """Whether the service read no more for this answer, and wants to be asked again."""
+    return isinstance(answer, ResourceExhausted) and answer.limit == "bytes in one answer"
 
 
 def _answer_was_too_large(error: KeepstateError) -> bool:

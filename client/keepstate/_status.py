@@ -59,7 +59,7 @@ _FIELDS: Mapping[type[errors.KeepstateError], _Fields] = {
     errors.InvalidArgument: lambda f: {"violations": f.violations},
     errors.UnsupportedByStore: lambda f: {"capability": f.metadata.get("capability", "")},
     errors.Unavailable: lambda f: {"retry_after": f.retry_after},
-    errors.ResourceExhausted: lambda f: {"retry_after": f.retry_after},
+    errors.ResourceExhausted: lambda f: {"retry_after": f.retry_after, "limit": f.metadata.get("limit", "")},
 }
 
 _BY_REASON: Mapping[int, type[errors.KeepstateError]] = {

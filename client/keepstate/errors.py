@@ -129,6 +129,8 @@ class ResourceExhausted(KeepstateError):
 
     retry_after: timedelta | None = None
     """How long the service asks to wait. None: it did not say."""
+    limit: str = ""
+    """Which limit, where the service says so, e.g. "calls under way"."""
 
 
 @dataclass(frozen=True, kw_only=True)

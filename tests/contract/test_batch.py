@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from keepstate import Bytes, Client
 from keepstate.v1 import state_service_pb2 as pb
 from tests.contract.api import ABSENT, Api, Refused, if_etag
+from tests.contract.conftest import Backend
 
 pytestmark = pytest.mark.promise(8)
 
@@ -110,6 +112,20 @@ async def test_large_values_are_read_back_though_they_exceed_one_message(api: Ap
         await api.put(key, key.encode().ljust(1024 * 1024, b"."))
     read = await api.batch([get(api, key) for key in keys])
     assert [each.get.record.value for each in read] == [key.encode().ljust(1024 * 1024, b".") for key in keys]
+
+
+async def test_what_has_no_room_in_an_answer_is_read_in_another_batch(api: Api, backend: Backend, store: str) -> None:
+    values = {api.key(): str(number).encode().ljust(1024 * 1024, b".") for number in range(20)}
+    gets = [get(api, key) for key in values]
+    async with Client(backend.target, store=store, codec=Bytes()) as state:
+        await state.put_many(values)
+        results = await api.batch([*gets, put(api, api.key())])
+        assert results[-1].WhichOneof("result") == "put", "a write keeps its answer"
+        refused = [Refused.of(each.error) for each in results if each.WhichOneof("result") == "error"]
+        assert {(*each.what, each.metadata["limit"]) for each in refused} == {
+            ("RESOURCE_EXHAUSTED", "OVERLOADED", "bytes in one answer")
+        }
+        assert await state.get_many(values) == values
 
 
 async def test_a_wrong_operation_is_named_and_hides_no_other(api: Api) -> None:

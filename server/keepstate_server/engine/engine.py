@@ -240,4 +240,5 @@ class _Batch:
 
 
 def _too_much() -> Overloaded:
-    return Overloaded("bytes in one answer: read the rest in another batch", retry_after=timedelta(milliseconds=1))
+    # Clients know this limit by its name: keepstate's own read what had no room in another batch.
+    return Overloaded("bytes in one answer", retry_after=timedelta(milliseconds=1))
