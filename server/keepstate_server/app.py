@@ -26,6 +26,7 @@ from keepstate_server.rpc.stores import StoreServicer
 from keepstate_server.stores.address import SidecarAddress
 from keepstate_server.stores.catalog import Catalog
 from keepstate_server.stores.sidecar import Sidecar
+from keepstate_server.stores.time_limit import TimeLimit
 
 __all__ = ["Service"]
 
@@ -142,11 +143,12 @@ class Service:
             _log.info("stopping: not serving any more")
             await asyncio.sleep(self._settings.notice.total_seconds())  # callers go elsewhere before they are refused
         self._health.end_watches()
+        drain = TimeLimit(self._settings.drain.total_seconds())
         if self._server is not None:
-            await self._server.stop(self._settings.drain.total_seconds())
+            await self._server.stop(drain.left)
         if self._engine is not None:
             # A caller that went away does not end what was begun for it.
-            await self._engine.drain(timeout=self._settings.drain.total_seconds())
+            await self._engine.drain(timeout=drain.left)
         if self._http is not None:
             await self._http.stop()
         if self._sidecar is not None:
@@ -220,7 +222,10 @@ class Service:
                 _log.exception("cannot tell whether the sidecar answers")
                 serving = False
             if serving != self._ready.is_set():
-                _log.warning("not serving: the sidecar does not answer") if not serving else _log.info("serving")
+                if serving:
+                    _log.info("serving")
+                else:
+                    _log.warning("not serving: the sidecar does not answer")
                 await self._set_serving(serving)
             await asyncio.sleep(pause)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from keepstate_server import app
 from keepstate_server.app import Service
 from keepstate_server.config import BadConfiguration, Settings, SidecarKind
+from keepstate_server.engine.engine import Engine
 from keepstate_server.stores.catalog import Catalog
 
 
@@ -63,3 +65,28 @@ async def test_a_fault_in_the_watch_over_the_sidecar_is_survived(
         assert faults == 0
     finally:
         await service.stop()
+
+
+async def test_calls_and_what_they_began_share_one_drain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class TwentySecondsPass:
+        """A time limit of which 20 s go by between one look and the next."""
+
+        def __init__(self, seconds: float) -> None:
+            self._left = seconds + 20
+
+        @property
+        def left(self) -> float:
+            self._left -= 20
+            return self._left
+
+    given: list[float] = []
+
+    async def note(self: Engine, *, timeout: float) -> None:
+        given.append(timeout)
+
+    monkeypatch.setattr(app, "TimeLimit", TwentySecondsPass)
+    monkeypatch.setattr(Engine, "drain", note)
+    service = Service(settings(tmp_path, drain=timedelta(seconds=30), notice=timedelta(milliseconds=1)))
+    await service.start()
+    await service.stop()
+    assert given == [10]
