@@ -2,6 +2,8 @@
 
 import asyncio
 
+from keepstate_server.stores.time_limit import TimeLimit
+
 __all__ = ["Deadline"]
 
 
@@ -10,7 +12,7 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         """Begins now and ends in ``seconds``."""
-        self._at = asyncio.get_running_loop().time() + seconds
+        self._limit = TimeLimit(seconds)
         self._abandoned = False
 
     def abandon(self) -> None:
@@ -20,7 +22,7 @@ class Deadline:
     @property
     def remaining(self) -> float:
         """Seconds left, never negative."""
-        return max(self._at - asyncio.get_running_loop().time(), 0.0)
+        return self._limit.left
 
     @property
     def over(self) -> bool:

@@ -63,7 +63,7 @@ class _Lane:
     ) -> None:
         self.store = store
         self.locks = KeyLocks()
-        self.writer = Writer(store, hints=hints, settings=settings, clock=clock, source=source)
+        self.writer = Writer(store, hints=hints, clock=clock, source=source)
         self.transactor = Transactor(store, hints=hints, settings=settings, clock=clock, source=source)
 
 

@@ -14,7 +14,6 @@ from keepstate_server.engine.deadline import Deadline
 from keepstate_server.engine.envelope import tombstone
 from keepstate_server.engine.group import Group, new_write
 from keepstate_server.engine.hints import Hints
-from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.engine.sighting import Sighting, seen
 from keepstate_server.stores.base import CompareAndSet, Failure, Fate, Outcome, ReadResult, StateStore, Stored
 
@@ -50,13 +49,10 @@ def _pieces(
 class Writer:
     """Carries groups of operations to one store until each has its answers."""
 
-    def __init__(
-        self, store: StateStore, *, hints: Hints, settings: EngineSettings, clock: Clock, source: random.Random
-    ) -> None:
+    def __init__(self, store: StateStore, *, hints: Hints, clock: Clock, source: random.Random) -> None:
         """Works on ``store``; ``hints`` may be shared between stores, ``source`` makes identifiers and pauses."""
         self._store = store
         self._hints = hints
-        self._settings = settings
         self._clock = clock
         self._source = source
 

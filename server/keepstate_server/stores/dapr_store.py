@@ -168,9 +168,18 @@ class DaprStore:
             return Failure(detail=item.error)
         return item.stored or self.bulk_absence
 
-    def _outcome(self, error: SidecarError, writes: Sequence[CompareAndSet], *, refused: bool) -> Outcome:
-        """Returns the fate of writes that failed so; ``refused``: the store's words are those of a refusal of them."""
-        if error.not_sent or error.too_large or (error.code in _TURNED_AWAY and not refused):
+    def _outcome(
+        self, error: SidecarError, writes: Sequence[CompareAndSet], *, refused: bool, took_nothing: bool
+    ) -> Outcome:
+        """Returns the fate of writes that failed so.
+
+        Args:
+            error: how they failed.
+            writes: all that were in the call.
+            refused: the store's words are those of a refusal of them.
+            took_nothing: the store's words are those of one that is full, and took none of them.
+        """
+        if took_nothing or error.not_sent or error.too_large or (error.code in _TURNED_AWAY and not refused):
             fate = Fate.FAILED
         elif refused and not mentions_network(error.text, (write.key for write in writes)):
             fate = Fate.REFUSED

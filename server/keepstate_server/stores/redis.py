@@ -50,10 +50,9 @@ class RedisStore(DaprStore):
         try:
             await call(self.name, items, timeout=timeout)
         except SidecarError as error:
-            if _took_nothing(error, len(writes)):
-                return [Outcome(fate=Fate.FAILED, detail=str(error))] * len(writes)
             # With several items a refusal may have been another's: only a read can tell.
-            outcome = self._outcome(error, writes, refused=len(writes) == 1 and _is_refusal(error))
+            refused = len(writes) == 1 and _is_refusal(error)
+            outcome = self._outcome(error, writes, refused=refused, took_nothing=_took_nothing(error, len(writes)))
             return [outcome] * len(writes)
         return [Outcome(fate=Fate.APPLIED, next_etag=_next(write.etag)) for write in writes]
 

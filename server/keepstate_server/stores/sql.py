@@ -51,10 +51,11 @@ class SqlStore(DaprStore):
         try:
             await self._sidecar.save(self.name, [_item(write) for write in writes], timeout=limit.left)
         except SidecarError as error:
-            # With several items a refusal may have been another's: only a read can tell.
-            if len(writes) == 1 and _is_full(error):
-                return [Outcome(fate=Fate.FAILED, detail=str(error))]
-            outcome = self._outcome(error, writes, refused=len(writes) == 1 and _is_refusal(error))
+            # With several items it may have been another's refusal, or another's lack of room: only a read can tell.
+            alone = len(writes) == 1
+            outcome = self._outcome(
+                error, writes, refused=alone and _is_refusal(error), took_nothing=alone and _is_full(error)
+            )
             return [outcome] * len(writes)
         return [Outcome(fate=Fate.APPLIED)] * len(writes)
 
@@ -64,9 +65,7 @@ class SqlStore(DaprStore):
         try:
             await self._sidecar.transact(self.name, items, timeout=timeout)
         except SidecarError as error:
-            if _is_full(error):
-                return Outcome(fate=Fate.FAILED, detail=str(error))
-            return self._outcome(error, writes, refused=_is_refusal(error))
+            return self._outcome(error, writes, refused=_is_refusal(error), took_nothing=_is_full(error))
         return Outcome(fate=Fate.APPLIED)
 
     async def adopt(self, key: str, stored: Stored, *, tombstone: bytes, timeout: float) -> ReadResult:

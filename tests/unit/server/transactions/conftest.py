@@ -57,7 +57,7 @@ class Bench:
 
     def writer(self) -> Writer:
         hints = Hints(size=0, life_ms=1)
-        return Writer(self.store, hints=hints, settings=SETTINGS, clock=self.clock, source=self.source())
+        return Writer(self.store, hints=hints, clock=self.clock, source=self.source())
 
     async def put(self, key: str, value: bytes = b"v", **more: Instant) -> Version:
         group = Group(key, [Put(name=name(key), value=value, expiry=more.get("expiry"))], SETTINGS)

@@ -152,7 +152,7 @@ async def test_a_likely_absence_is_confirmed_before_it_is_relied_on(bench: Bench
 async def test_hints_of_what_a_transaction_wrote_are_forgotten(bench: Bench) -> None:
     for key in "ab":
         await bench.put(key)
-        writer = Writer(bench.store, hints=bench.hints, settings=SETTINGS, clock=bench.clock, source=bench.source())
+        writer = Writer(bench.store, hints=bench.hints, clock=bench.clock, source=bench.source())
         await writer.run([Group(key, [Get(name=name(key))], SETTINGS)], bench.deadline())
         assert bench.hints.get(bench.store.scope, key, bench.clock.now()) is not None
     await bench.run(put("a"), Check(name=name("b"), precondition=EXISTS))

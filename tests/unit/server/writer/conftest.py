@@ -41,7 +41,7 @@ class Bench:
         hints = Hints(size=100, life_ms=SETTINGS.dead_life_ms // 2)
         self.instances += 1
         source = random.Random(self.instances)
-        return Writer(self.store, hints=hints, settings=SETTINGS, clock=self.clock, source=source)
+        return Writer(self.store, hints=hints, clock=self.clock, source=source)
 
     def deadline(self, seconds: float = 30.0) -> HandDeadline:
         return HandDeadline(self.clock, seconds)
