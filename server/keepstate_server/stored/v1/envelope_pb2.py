@@ -24,19 +24,25 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)keepstate_server/stored/v1/envelope.proto\x12\x13keepstate.stored.v1\"\xbc\x02\n\x08\x45nvelope\x12\x0f\n\x07version\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x13\n\x0b\x63reate_time\x18\x04 \x01(\x04\x12\x13\n\x0bupdate_time\x18\x05 \x01(\x04\x12\x13\n\x0b\x65xpire_time\x18\x06 \x01(\x04\x12\x12\n\ndeath_time\x18\x07 \x01(\x04\x12\x12\n\nwrite_time\x18\x08 \x01(\x04\x12.\n\x05trail\x18\t \x03(\x0b\x32\x1f.keepstate.stored.v1.TrailEntry\x12\x16\n\x0e\x65\x61rlier_writes\x18\n \x01(\x0c\x12-\n\x04kept\x18\x0b \x03(\x0b\x32\x1f.keepstate.stored.v1.TrailEntry\x12\x16\n\x0e\x66orgotten_time\x18\x0c \x01(\x04J\x04\x08\x14\x10\x1e\"Y\n\nTrailEntry\x12\r\n\x05write\x18\x01 \x01(\x0c\x12\x0b\n\x03\x61ge\x18\x02 \x01(\x12\x12/\n\x08requests\x18\x03 \x03(\x0b\x32\x1d.keepstate.stored.v1.Requests\"\x8a\x01\n\x08Requests\x12\x0e\n\x06\x63lient\x18\x01 \x01(\x06\x12\r\n\x05\x66irst\x18\x02 \x01(\x04\x12\x0c\n\x04more\x18\x03 \x01(\r\x12\x10\n\x08position\x18\x04 \x01(\r\x12+\n\x06\x61nswer\x18\x05 \x01(\x0e\x32\x1b.keepstate.stored.v1.Answer\x12\x12\n\nkeep_until\x18\x06 \x01(\x04*}\n\x06\x41nswer\x12\x16\n\x12\x41NSWER_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41NSWER_NOTHING_THERE\x10\x01\x12\x18\n\x14\x41NSWER_ETAG_MISMATCH\x10\x02\x12\x11\n\rANSWER_EXISTS\x10\x03\x12\x14\n\x10\x41NSWER_NOT_FOUND\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)keepstate_server/stored/v1/envelope.proto\x12\x13keepstate.stored.v1\"\xf4\x02\n\x08\x45nvelope\x12\x0f\n\x07version\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x13\n\x0b\x63reate_time\x18\x04 \x01(\x04\x12\x13\n\x0bupdate_time\x18\x05 \x01(\x04\x12\x13\n\x0b\x65xpire_time\x18\x06 \x01(\x04\x12\x12\n\ndeath_time\x18\x07 \x01(\x04\x12\x12\n\nwrite_time\x18\x08 \x01(\x04\x12.\n\x05trail\x18\t \x03(\x0b\x32\x1f.keepstate.stored.v1.TrailEntry\x12\x16\n\x0e\x65\x61rlier_writes\x18\n \x01(\x0c\x12-\n\x04kept\x18\x0b \x03(\x0b\x32\x1f.keepstate.stored.v1.TrailEntry\x12\x16\n\x0e\x66orgotten_time\x18\x0c \x01(\x04\x12+\n\x06intent\x18\x14 \x01(\x0b\x32\x1b.keepstate.stored.v1.Intent\x12\x0f\n\x07journal\x18\x15 \x01(\x0c\"\xe5\x01\n\x06Intent\x12\x13\n\x0btransaction\x18\x01 \x01(\x0c\x12\x0c\n\x04time\x18\x02 \x01(\x04\x12\x15\n\routcome_store\x18\x03 \x01(\t\x12\x10\n\x08isolated\x18\x04 \x01(\x08\x12.\n\x07records\x18\x05 \x03(\x0b\x32\x1d.keepstate.stored.v1.Location\x12.\n\x07\x62\x65\x63omes\x18\x06 \x01(\x0b\x32\x1d.keepstate.stored.v1.Envelope\x12/\n\x08requests\x18\x07 \x03(\x0b\x32\x1d.keepstate.stored.v1.Requests\"&\n\x08Location\x12\r\n\x05store\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"*\n\x07Outcome\x12\x11\n\tcommitted\x18\x01 \x01(\x08\x12\x0c\n\x04time\x18\x02 \x01(\x04\"Y\n\nTrailEntry\x12\r\n\x05write\x18\x01 \x01(\x0c\x12\x0b\n\x03\x61ge\x18\x02 \x01(\x12\x12/\n\x08requests\x18\x03 \x03(\x0b\x32\x1d.keepstate.stored.v1.Requests\"\x8a\x01\n\x08Requests\x12\x0e\n\x06\x63lient\x18\x01 \x01(\x06\x12\r\n\x05\x66irst\x18\x02 \x01(\x04\x12\x0c\n\x04more\x18\x03 \x01(\r\x12\x10\n\x08position\x18\x04 \x01(\r\x12+\n\x06\x61nswer\x18\x05 \x01(\x0e\x32\x1b.keepstate.stored.v1.Answer\x12\x12\n\nkeep_until\x18\x06 \x01(\x04*}\n\x06\x41nswer\x12\x16\n\x12\x41NSWER_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41NSWER_NOTHING_THERE\x10\x01\x12\x18\n\x14\x41NSWER_ETAG_MISMATCH\x10\x02\x12\x11\n\rANSWER_EXISTS\x10\x03\x12\x14\n\x10\x41NSWER_NOT_FOUND\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keepstate_server.stored.v1.envelope_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ANSWER']._serialized_start=617
-  _globals['_ANSWER']._serialized_end=742
+  _globals['_ANSWER']._serialized_start=989
+  _globals['_ANSWER']._serialized_end=1114
   _globals['_ENVELOPE']._serialized_start=67
-  _globals['_ENVELOPE']._serialized_end=383
-  _globals['_TRAILENTRY']._serialized_start=385
-  _globals['_TRAILENTRY']._serialized_end=474
-  _globals['_REQUESTS']._serialized_start=477
-  _globals['_REQUESTS']._serialized_end=615
+  _globals['_ENVELOPE']._serialized_end=439
+  _globals['_INTENT']._serialized_start=442
+  _globals['_INTENT']._serialized_end=671
+  _globals['_LOCATION']._serialized_start=673
+  _globals['_LOCATION']._serialized_end=711
+  _globals['_OUTCOME']._serialized_start=713
+  _globals['_OUTCOME']._serialized_end=755
+  _globals['_TRAILENTRY']._serialized_start=757
+  _globals['_TRAILENTRY']._serialized_end=846
+  _globals['_REQUESTS']._serialized_start=849
+  _globals['_REQUESTS']._serialized_end=987
 # @@protoc_insertion_point(module_scope)

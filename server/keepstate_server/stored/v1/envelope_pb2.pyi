@@ -54,7 +54,7 @@ Global___Answer: _TypeAlias = Answer  # noqa: Y015
 @_typing.final
 class Envelope(_message.Message):
     """What stands in the store under a record's key, behind a magic number and a checksum. Times are milliseconds since
-    the Unix epoch. Numbers 20 to 29 are kept for intents of transactions and for journals.
+    the Unix epoch.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -71,6 +71,8 @@ class Envelope(_message.Message):
     EARLIER_WRITES_FIELD_NUMBER: _builtins.int
     KEPT_FIELD_NUMBER: _builtins.int
     FORGOTTEN_TIME_FIELD_NUMBER: _builtins.int
+    INTENT_FIELD_NUMBER: _builtins.int
+    JOURNAL_FIELD_NUMBER: _builtins.int
     version: _builtins.bytes
     """16 bytes: what the etag is made of. Of a dead record, of its last life or its last write."""
     value: _builtins.bytes
@@ -91,6 +93,8 @@ class Envelope(_message.Message):
     """8 bytes of the identifier of each write before those of the trail, newest first, without a gap."""
     forgotten_time: _builtins.int
     """The time of the newest entry of which the requests are not known any more. 0: nothing was forgotten."""
+    journal: _builtins.bytes
+    """8 bytes that name the journal which holds the note by which the record will be collected. Empty: none does."""
     @_builtins.property
     def trail(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrailEntry]:
         """The last writes, newest first, without a gap."""
@@ -98,6 +102,10 @@ class Envelope(_message.Message):
     @_builtins.property
     def kept(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrailEntry]:
         """Entries of repeated requests that are kept beyond the trail's limits, newest first, with gaps."""
+
+    @_builtins.property
+    def intent(self) -> Global___Intent:
+        """A transaction's, which has not been replaced by its result. All the other fields are the record as it was before."""
 
     def __init__(
         self,
@@ -114,14 +122,120 @@ class Envelope(_message.Message):
         earlier_writes: _builtins.bytes = ...,
         kept: _abc.Iterable[Global___TrailEntry] | None = ...,
         forgotten_time: _builtins.int = ...,
+        intent: Global___Intent | None = ...,
+        journal: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["intent", b"intent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "create_time", b"create_time", "death_time", b"death_time", "earlier_writes", b"earlier_writes", "expire_time", b"expire_time", "forgotten_time", b"forgotten_time", "kept", b"kept", "trail", b"trail", "update_time", b"update_time", "value", b"value", "version", b"version", "write_time", b"write_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "create_time", b"create_time", "death_time", b"death_time", "earlier_writes", b"earlier_writes", "expire_time", b"expire_time", "forgotten_time", b"forgotten_time", "intent", b"intent", "journal", b"journal", "kept", b"kept", "trail", b"trail", "update_time", b"update_time", "value", b"value", "version", b"version", "write_time", b"write_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Envelope: _TypeAlias = Envelope  # noqa: Y015
+
+@_typing.final
+class Intent(_message.Message):
+    """What a record becomes if a transaction commits; what decides is the outcome's record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    OUTCOME_STORE_FIELD_NUMBER: _builtins.int
+    ISOLATED_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    BECOMES_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    transaction: _builtins.bytes
+    """14 bytes that name the transaction: its outcome, and in the trail the write."""
+    time: _builtins.int
+    """When the transaction was begun."""
+    outcome_store: _builtins.str
+    """The store that keeps the outcome."""
+    isolated: _builtins.bool
+    """Whether all intents of the transaction were laid in one step, if any were."""
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___Location]:
+        """All records of the transaction."""
+
+    @_builtins.property
+    def becomes(self) -> Global___Envelope:
+        """The record if the transaction commits, without a trail. Absent: as it was before."""
+
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___Requests]:
+        """What the trail then notes of the transaction's request."""
+
+    def __init__(
+        self,
+        *,
+        transaction: _builtins.bytes = ...,
+        time: _builtins.int = ...,
+        outcome_store: _builtins.str = ...,
+        isolated: _builtins.bool = ...,
+        records: _abc.Iterable[Global___Location] | None = ...,
+        becomes: Global___Envelope | None = ...,
+        requests: _abc.Iterable[Global___Requests] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["becomes", b"becomes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["becomes", b"becomes", "isolated", b"isolated", "outcome_store", b"outcome_store", "records", b"records", "requests", b"requests", "time", b"time", "transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Intent: _TypeAlias = Intent  # noqa: Y015
+
+@_typing.final
+class Location(_message.Message):
+    """Where a record is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STORE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    store: _builtins.str
+    """The Dapr state component."""
+    key: _builtins.str
+    """The store's key."""
+    def __init__(
+        self,
+        *,
+        store: _builtins.str = ...,
+        key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "store", b"store"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Location: _TypeAlias = Location  # noqa: Y015
+
+@_typing.final
+class Outcome(_message.Message):
+    """What became of a transaction: a record of its own, created once and never changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMITTED_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    committed: _builtins.bool
+    """Whether its writes count."""
+    time: _builtins.int
+    """When that was decided."""
+    def __init__(
+        self,
+        *,
+        committed: _builtins.bool = ...,
+        time: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed", b"committed", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
 @_typing.final
 class TrailEntry(_message.Message):
