@@ -4,68 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from keepstate_server.domain.errors import KeepstateError, PreconditionFailed
+from keepstate_server.domain.errors import PreconditionFailed
 from keepstate_server.domain.names import RecordName
-from keepstate_server.domain.operations import (
-    Check,
-    Delete,
-    Found,
-    Get,
-    Operation,
-    Put,
-    Touch,
-    TransactionOperation,
-    Written,
-)
-from keepstate_server.domain.records import ABSENT, EXISTS, KEEP_EXPIRY, Expiry, Precondition, Request, Version
+from keepstate_server.domain.operations import Found, Written
+from keepstate_server.domain.records import ABSENT, EXISTS, REPEATED_AFTER, Precondition, Version
 from keepstate_server.domain.records import version_of as version_of_etag
-from keepstate_server.domain.times import Instant
-from keepstate_server.engine.deadline import Deadline
+from keepstate_server.domain.times import Instant, in_milliseconds
 from keepstate_server.engine.draft import Result
-from keepstate_server.engine.engine import Engine
+from tests.simulation.asks import Instance, ask
 from tests.simulation.clocks import OffsetClock
 from tests.simulation.history import Attempt, Call, Claim, History, Kind, Spec, claim_of
 
-__all__ = ["Client", "Habits", "Instance", "Pool", "ask"]
+__all__ = ["Client", "Habits", "Pool"]
 
-# As the edge has it: what was first sent so long ago may have been sent more than once.
-_REPEATED_AFTER_MS = 20_000
-
-
-@dataclass(kw_only=True, slots=True)
-class Instance:
-    """One instance of the service."""
-
-    number: int
-    make: Callable[[], Engine]
-    clock: OffsetClock
-    engine: Engine = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.engine = self.make()
-
-    def crash(self) -> None:
-        """Ends all that it does, wherever it is; another takes its place, which knows nothing of it."""
-        for task in self.engine._begun:
-            task.cancel()
-        self.engine = self.make()
+_REPEATED_AFTER_MS = in_milliseconds(REPEATED_AFTER)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Habits:
     """What clients do how often."""
 
-    keys: Sequence[str]
+    names: Sequence[RecordName]
     calls: int
     thinks: Sequence[float]
     """Longest pauses before a call, one of which is taken; seconds."""
     ttls: Sequence[int]
     batches: float = 0.2
     transactions: float = 0.0
+    snapshots: float = 0.0
     patience: float = 1.0
     """The share of calls that are waited for to the end."""
     beside: float = 0.0
@@ -80,11 +50,11 @@ class Pool:
     """What all clients share: the etags that were seen, and the history."""
 
     history: History
-    versions: dict[str, list[Version]] = field(default_factory=dict)
+    versions: dict[RecordName, list[Version]] = field(default_factory=dict)
     values: count[int] = field(default_factory=lambda: count(1))
 
-    def saw(self, key: str, version: Version) -> None:
-        known = self.versions.setdefault(key, [])
+    def saw(self, name: RecordName, version: Version) -> None:
+        known = self.versions.setdefault(name, [])
         if version not in known:
             known.append(version)
 
@@ -144,36 +114,26 @@ class Client:
         repeated = number > 0 or instance.clock.now() - first_sent > _REPEATED_AFTER_MS
         await ask(instance, call, attempt, first_sent, seconds, repeated=repeated)
         for spec, result in zip(call.specs, attempt.results or (), strict=True):
-            self._learn(spec.key, result)
+            self._learn(spec.name, result)
 
-    def _learn(self, key: str, result: Result) -> None:
+    def _learn(self, name: RecordName, result: Result) -> None:
         match result:
             case Written(version=version):
-                self._pool.saw(key, version)
+                self._pool.saw(name, version)
             case Found(record=record):
-                self._pool.saw(key, record.version)
-            case PreconditionFailed(etag=etag, name=name) if etag:
-                self._pool.saw(name.key, version_of_etag(etag))
+                self._pool.saw(name, record.version)
+            case PreconditionFailed(etag=etag, name=other) if etag:
+                self._pool.saw(other, version_of_etag(etag))
             case _:
                 pass
 
     # What to ask
 
     def _call(self) -> Call:
-        chance, habits = self._chance, self._habits
-        transaction = chance.random() < habits.transactions
-        if transaction:
-            keys = chance.sample(habits.keys, chance.randint(1, len(habits.keys)))
-            specs = [self._spec_in_transaction(key) for key in keys]
-        elif chance.random() < habits.batches:
-            slides = chance.random() < 0.1
-            count_of = chance.randint(2, 4)
-            specs = [self._spec(chance.choice(habits.keys), in_batch=not slides) for _ in range(count_of)]
-        else:
-            specs = [self._spec(chance.choice(habits.keys))]
-        writes = any(spec.kind not in (Kind.GET, Kind.SLIDE, Kind.CHECK) for spec in specs)
+        specs, transaction = self._specs()
         request = None
-        if (transaction or writes) and chance.random() < 0.9:
+        reads = all(spec.kind in (Kind.GET, Kind.SLIDE, Kind.SNAPSHOT) for spec in specs)
+        if not reads and self._chance.random() < 0.9:
             request = next(self._requests)
             for _ in specs[1:]:
                 next(self._requests)
@@ -185,38 +145,58 @@ class Client:
             request=request,
         )
 
-    def _spec(self, key: str, *, in_batch: bool = False) -> Spec:
+    def _specs(self) -> tuple[Sequence[Spec], bool]:
+        """Returns what to ask for, and whether as a transaction."""
+        chance, habits = self._chance, self._habits
+        roll = chance.random()
+        if roll < habits.transactions:
+            return [self._spec_in_transaction(name) for name in self._some_names()], True
+        if roll < habits.transactions + habits.snapshots:
+            return [Spec(name=name, kind=Kind.SNAPSHOT) for name in self._some_names()], False
+        if chance.random() < habits.batches:
+            slides = chance.random() < 0.1
+            count_of = chance.randint(2, 4)
+            return [self._spec(chance.choice(habits.names), in_batch=not slides) for _ in range(count_of)], False
+        return [self._spec(chance.choice(habits.names))], False
+
+    def _some_names(self) -> Sequence[RecordName]:
+        names = self._habits.names
+        return self._chance.sample(names, self._chance.randint(1, len(names)))
+
+    def _spec(self, name: RecordName, *, in_batch: bool = False) -> Spec:
         kinds = (Kind.PUT, Kind.GET, Kind.DELETE, Kind.TOUCH, Kind.SLIDE)
         kind = self._chance.choices(kinds, (12, 6, 3, 2, 0 if in_batch else 2))[0]
         if kind is Kind.PUT:
-            return self._put(key)
+            return self._put(name)
         if kind in (Kind.GET, Kind.SLIDE):
-            return Spec(key=key, kind=kind, ttl=self._chance.choice(self._habits.ttls) if kind is Kind.SLIDE else None)
+            return Spec(
+                name=name, kind=kind, ttl=self._chance.choice(self._habits.ttls) if kind is Kind.SLIDE else None
+            )
         ttl = self._chance.choice((None, *self._habits.ttls)) if kind is Kind.TOUCH else None
-        return Spec(key=key, kind=kind, precondition=self._demand(key), ttl=ttl)
+        return Spec(name=name, kind=kind, precondition=self._demand(name), ttl=ttl)
 
-    def _spec_in_transaction(self, key: str) -> Spec:
+    def _spec_in_transaction(self, name: RecordName) -> Spec:
         kind = self._chance.choices((Kind.PUT, Kind.DELETE, Kind.CHECK), (6, 2, 3))[0]
         if kind is Kind.PUT:
-            return self._put(key)
-        demand = self._demand(key)
+            return self._put(name)
+        demand = self._demand(name)
         if kind is Kind.CHECK and demand is None:
             demand = EXISTS
-        return Spec(key=key, kind=kind, precondition=demand)
+        return Spec(name=name, kind=kind, precondition=demand)
 
-    def _put(self, key: str) -> Spec:
+    def _put(self, name: RecordName) -> Spec:
         expiry = self._chance.choices((None, "ttl", "keep"), (6, 3, 1))[0]
         return Spec(
-            key=key,
+            name=name,
             kind=Kind.PUT,
             value=b"v%d" % next(self._pool.values),
-            precondition=self._demand(key),
+            precondition=self._demand(name),
             ttl=self._chance.choice(self._habits.ttls) if expiry == "ttl" else None,
             keep=expiry == "keep",
         )
 
-    def _demand(self, key: str) -> Precondition:
-        versions = self._pool.versions.get(key)
+    def _demand(self, name: RecordName) -> Precondition:
+        versions = self._pool.versions.get(name)
         roll = self._chance.random()
         if roll < 0.4:
             return None
@@ -227,66 +207,6 @@ class Client:
         return versions[-1] if roll < 0.93 else self._chance.choice(versions)
 
 
-async def ask(
-    instance: Instance, call: Call, attempt: Attempt, first_sent: Instant, seconds: float, *, repeated: bool
-) -> None:
-    """Has ``instance`` perform ``call``, and notes what it answers."""
-    now = instance.clock.now()
-    attempt.repeated = repeated
-    attempt.expiries = [None if spec.ttl is None else Instant(now + spec.ttl) for spec in call.specs]
-    requests = [
-        None
-        if call.request is None
-        else Request(client=call.client, number=call.request + at, first_sent=first_sent, repeated=repeated)
-        for at in range(len(call.specs))
-    ]
-    results: Sequence[Result]
-    if call.transaction:
-        parts = [_part(*each) for each in zip(call.specs, attempt.expiries, strict=True)]
-        try:
-            results = await instance.engine.transact(parts, requests[0], Deadline(seconds))
-        except KeepstateError as error:
-            results = [error] * len(parts)
-    else:
-        operations = [_operation(*each) for each in zip(call.specs, attempt.expiries, requests, strict=True)]
-        results = await instance.engine.perform_all(operations, Deadline(seconds))
-    attempt.end, attempt.results = asyncio.get_running_loop().time(), results
-
-
 def _definite(attempts: Sequence[Attempt]) -> bool:
     results = attempts[-1].results
     return results is not None and all(claim_of(each) in (Claim.YES, Claim.NO) for each in results)
-
-
-def _operation(spec: Spec, expiry: Instant | None, request: Request | None) -> Operation:
-    name = RecordName(store="sim", namespace="", key=spec.key)
-    match spec.kind:
-        case Kind.PUT:
-            return Put(
-                name=name,
-                value=spec.value,
-                precondition=spec.precondition,
-                expiry=_expiry(spec, expiry),
-                request=request,
-            )
-        case Kind.DELETE:
-            return Delete(name=name, precondition=spec.precondition, request=request)
-        case Kind.TOUCH:
-            return Touch(name=name, precondition=spec.precondition, expire_at=expiry, request=request)
-        case _:
-            return Get(name=name, slide_to=expiry)
-
-
-def _part(spec: Spec, expiry: Instant | None) -> TransactionOperation:
-    name = RecordName(store="sim", namespace="", key=spec.key)
-    match spec.kind:
-        case Kind.PUT:
-            return Put(name=name, value=spec.value, precondition=spec.precondition, expiry=_expiry(spec, expiry))
-        case Kind.DELETE:
-            return Delete(name=name, precondition=spec.precondition)
-        case _:
-            return Check(name=name, precondition=spec.precondition)
-
-
-def _expiry(spec: Spec, expiry: Instant | None) -> Expiry:
-    return KEEP_EXPIRY if spec.keep else expiry

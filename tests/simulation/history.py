@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -16,12 +16,19 @@ from keepstate_server.domain.errors import (
     TransactionConflict,
     UnsupportedByStore,
 )
+from keepstate_server.domain.names import RecordName
 from keepstate_server.domain.operations import Deleted
 from keepstate_server.domain.records import Precondition
 from keepstate_server.domain.times import Instant
 from keepstate_server.engine.draft import Result
+from tests.simulation.applied import Applied
 
-__all__ = ["Attempt", "Call", "Claim", "History", "Kind", "Raw", "Spec", "claim_of"]
+__all__ = ["Attempt", "Call", "Claim", "History", "Kind", "Raw", "Spec", "claim_of", "record"]
+
+
+def record(key: str, store: str = "sim") -> RecordName:
+    """Returns the name of a record."""
+    return RecordName(store=store, namespace="", key=key)
 
 
 class Kind(Enum):
@@ -33,13 +40,15 @@ class Kind(Enum):
     DELETE = "delete"
     TOUCH = "touch"
     CHECK = "check"
+    SNAPSHOT = "snapshot"
+    """One of several records that are read at one moment."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spec:
     """One operation, before it is sent."""
 
-    key: str
+    name: RecordName
     kind: Kind
     value: bytes = b""
     """Unique in its history."""
@@ -52,7 +61,7 @@ class Spec:
         demand = self.precondition.hex()[:8] if isinstance(self.precondition, bytes) else self.precondition
         parts = (
             self.kind.value,
-            self.key,
+            f"{self.name.store}/{self.name.key}",
             self.value.decode(),
             f"if {demand}" if demand else "",
             f"ttl {self.ttl}" if self.ttl else "keep" if self.keep else "",
@@ -87,14 +96,25 @@ class Call:
     """The client's number of the first operation's request; None: it carries none."""
     attempts: list[Attempt] = field(default_factory=list)
 
+    @property
+    def snapshot(self) -> bool:
+        return self.specs[0].kind is Kind.SNAPSHOT
+
+    @property
+    def reads(self) -> bool:
+        """Whether it changes nothing: then each attempt is a call of its own."""
+        return all(spec.kind in (Kind.GET, Kind.CHECK, Kind.SNAPSHOT) for spec in self.specs)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Raw:
     """What another program had written before anything else."""
 
-    key: str
+    name: RecordName
     value: bytes
     expires: Instant | None
+    told: bool
+    """Whether the store tells its expiry. Where it does not, a first write clears it, even one that then fails."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -103,9 +123,8 @@ class History:
 
     calls: list[Call] = field(default_factory=list)
     raw: list[Raw] = field(default_factory=list)
-    redis: bool = False
-    landed: Mapping[tuple[str, int, int], float] = field(default_factory=dict)
-    """By key, client and number of a request: when the store applied it, whoever heard of that."""
+    applied: Applied = field(default_factory=Applied)
+    """What the stores applied, whoever heard of that."""
 
 
 class Claim(Enum):

@@ -6,15 +6,17 @@ that the contract leaves: clocks differ, and a write that was tested just before
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from keepstate_server.domain.errors import PreconditionFailed, RecordChanged, RecordExists, RecordMissing
+from keepstate_server.domain.names import RecordName
 from keepstate_server.domain.operations import Deleted, Found, Touched, Written
 from keepstate_server.domain.records import ABSENT, EXISTS, Precondition, Version
 from keepstate_server.domain.records import version_of as version_of_etag
 from keepstate_server.domain.times import Instant
 from keepstate_server.engine.draft import Result
+from tests.simulation.applied import Applied
 from tests.simulation.clocks import START
 from tests.simulation.history import Kind, Spec
 
@@ -39,19 +41,18 @@ class Facts:
     makers: dict[Version, int] = field(default_factory=dict)
     expiries: dict[int, tuple[Instant | None, ...]] = field(default_factory=dict)
     """What the expiry that somebody gave may be: each attempt reckons it anew."""
-    starts: dict[str, int] = field(default_factory=dict)
+    starts: dict[RecordName, int] = field(default_factory=dict)
     """Who made what stood there before anything else."""
     repeated: set[int] = field(default_factory=set)
     """Who was sent more than once."""
 
-    landed: Mapping[tuple[str, int, int], float] = field(default_factory=dict)
-    """When the store applied a request, by key, client and number."""
+    applied: Applied = field(default_factory=Applied)
 
-    def start(self, key: str) -> KeyState:
-        maker = self.starts.get(key)
+    def start(self, name: RecordName) -> KeyState:
+        maker = self.starts.get(name)
         return NOTHING if maker is None else (maker, maker)
 
-    def name(self, maker: int, version: Version) -> str | None:
+    def note(self, maker: int, version: Version) -> str | None:
         """Notes who made ``version``; says what is wrong with that."""
         if self.versions.setdefault(maker, version) != version:
             return f"one write has two etags: {version.hex()} and {self.versions[maker].hex()}"

@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from keepstate_server.domain.names import RecordName
 from tests.simulation.check import Undecided, check
 from tests.simulation.history import Call, Claim, History, claim_of
-from tests.simulation.scenario import FULL_TRAIL, SETTINGS, Run, perform, scenario_of
+from tests.simulation.perform import SETTINGS, Run, perform
+from tests.simulation.scenario import FULL_TRAIL, scenario_of
 
 __all__ = ["Report", "judge", "run_seeds", "story"]
 
@@ -41,7 +43,7 @@ def judge(run: Run) -> Sequence[str]:
         Undecided: nobody can tell.
     """
     return [
-        *run.world.store.violations,
+        *run.history.applied.violations,
         *check(run.history, clock_difference=SETTINGS.clock_difference.total_seconds()),
     ]
 
@@ -69,8 +71,10 @@ def run_seeds(seeds: Sequence[int]) -> Report:
 def _counts(run: Run) -> Counter[str]:
     counts = Counter(run.world.counts)
     counts["histories"] = 1
-    counts[f"on {run.scenario.kind}"] = 1
-    counts["conflicts"] = run.world.store.refusals
+    counts["over two stores"] = len(run.scenario.stores) > 1
+    for store in run.world.stores.values():
+        counts[f"on {store.kind}"] += 1
+        counts["conflicts"] += store.refusals
     # Where trails are cut short, more is forgotten than ever would be.
     faultless = run.scenario.network.faultless and run.scenario.trail_writes == FULL_TRAIL
     for call in run.history.calls:
@@ -103,8 +107,8 @@ def story(seed: int) -> Iterator[str]:
     yield str(scenario)
     told = perform(scenario, trace=True)
     wrong = _wrong(told)
-    keys = [key for key in scenario.habits.keys if any(f" of {key}" in each or f" {key} " in each for each in wrong)]
-    yield from _calls(told.history, keys or scenario.habits.keys)
+    named = [name for name in scenario.habits.names if any(f"{name.store}/{name.key}" in each for each in wrong)]
+    yield from _calls(told.history, named or scenario.habits.names)
     yield from told.world.trace or ()
     yield from wrong
 
@@ -116,9 +120,9 @@ def _wrong(run: Run) -> Sequence[str]:
         return ["undecided"]
 
 
-def _calls(history: History, keys: Sequence[str]) -> Iterator[str]:
+def _calls(history: History, names: Sequence[RecordName]) -> Iterator[str]:
     for call in history.calls:
-        if any(spec.key in keys for spec in call.specs):
+        if any(spec.name in names for spec in call.specs):
             kind = "transaction " if call.transaction else ""
             yield f"call {call.number} of client {call.client}: {kind}{', '.join(map(str, call.specs))}"
             for each in call.attempts:

@@ -28,7 +28,8 @@ class Event(Generic[S]):
     """The states after it, given that before and the time that it cannot be earlier than; none: impossible."""
     after: int = 0
     """The events (bits, by their place in what is searched) that must have happened before it."""
-    what: str = ""
+    what: Callable[[], str] = str
+    """For people."""
 
 
 def in_some_order(events: Sequence[Event[S]], start: S, *, budget: int) -> tuple[bool | None, Sequence[str]]:
@@ -71,4 +72,4 @@ def in_some_order(events: Sequence[Event[S]], start: S, *, budget: int) -> tuple
             stack.extend(
                 (done | 1 << place, each, now, (*order, place)) for each in after if event.must or each != state
             )
-    return False, [events[place].what for place in longest]
+    return False, [events[place].what() for place in longest]

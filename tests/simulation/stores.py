@@ -1,7 +1,4 @@
-"""Redis, PostgreSQL, SQLite and in-memory, as they behave behind Dapr: docs/stores.md, in code.
-
-Each keeps a note of every write that was applied: what the engine's answers are held to.
-"""
+"""Redis, PostgreSQL, SQLite and in-memory, as they behave behind Dapr: docs/stores.md, in code."""
 
 from __future__ import annotations
 
@@ -11,19 +8,21 @@ from dataclasses import dataclass, field, replace
 
 import grpc
 
+from keepstate_server.domain.names import internal_key
 from keepstate_server.domain.times import Instant
-from keepstate_server.engine.envelope import decode
-from keepstate_server.engine.trail import FirstAnswer
 from keepstate_server.stores.base import Stored, StoreEtag
 from keepstate_server.stores.sidecar import Component, SidecarError, StateItem
+from tests.simulation.applied import Applied
 from tests.simulation.clocks import OffsetClock
 
 __all__ = ["KINDS", "SimStore", "make_store"]
 
-_SAVING = "failed saving state in state store sim: "
 _MISMATCH = "possible etag mismatch. error from state store: "
 _TRANSACTION = "error while executing state transaction: "
-_SCRIPT = "ERR user_script:12: failed to set key sim||{key} script: 6f4bd3b0a1, on @user_script:12."
+_SCRIPT = "ERR user_script:{line}: failed to {verb} {store}||{key} script: 6f4bd3b0a1, on @user_script:{line}."
+
+# What the keys of the service's own records begin with.
+_OWN = internal_key("")
 
 _ABORTED, _INTERNAL = grpc.StatusCode.ABORTED, grpc.StatusCode.INTERNAL
 
@@ -41,24 +40,21 @@ class Item:
 class SimStore:
     """A store that rolls back and makes up random etags; ``RedisLike`` does neither."""
 
+    name: str
     kind: str
     clock: OffsetClock
     chance: random.Random
+    applied: Applied
     reads_singly: bool = False
     encrypted: bool = False
     """By Dapr: what a transaction writes comes back as the numbers of its bytes."""
     items: dict[str, Item] = field(default_factory=dict)
-    carried: dict[tuple[str, int, int], bytes] = field(default_factory=dict)
-    """By key and request (client and number): the compare-and-set that said it applies it. Never more than one."""
-    landed: dict[tuple[str, int, int], float] = field(default_factory=dict)
-    """By key and request: when that was applied; seconds."""
-    violations: list[str] = field(default_factory=list)
     refusals: int = 0
 
     @property
     def component(self) -> Component:
         version = "v2" if self.kind == "state.postgresql" else "v1"
-        return Component(name="sim", type=self.kind, version=version, capabilities=frozenset())
+        return Component(name=self.name, type=self.kind, version=version, capabilities=frozenset())
 
     def read(self, key: str) -> Stored | None:
         item = self._live(key)
@@ -91,18 +87,42 @@ class SimStore:
     def _as_kept(self, item: StateItem) -> StateItem:
         return replace(item, value=str(list(item.value)).encode()) if self.encrypted else item
 
-    def full(self, transaction: bool) -> SidecarError | None:
+    def delete(self, key: str, etag: StoreEtag) -> None:
+        """Deletes one item.
+
+        Raises:
+            SidecarError: the compare does not hold.
+        """
+        there = self._live(key)
+        if there is None or there.etag != etag:
+            self.refusals += 1
+            raise SidecarError(_ABORTED, self._deleting(key) + _MISMATCH + "%!w(<nil>)")
+        del self.items[key]
+
+    def full(self, what: str) -> SidecarError | None:
         """Returns what the sidecar says when the store has no room; None: such stores are never full here."""
         return None
 
-    def gone(self, cause: str, writes: bool, transaction: bool) -> SidecarError:
-        """Returns what the sidecar says when the store's connection failed."""
-        if transaction:
+    def gone(self, cause: str, what: str) -> SidecarError:
+        """Returns what the sidecar says of a call (save, transact, ...) during which the store's connection failed."""
+        if what == "transact":
             return SidecarError(_INTERNAL, _TRANSACTION + cause)
-        if writes and self.kind == "state.sqlite":
+        if what == "save" and self.kind == "state.sqlite":
             # With several saves at once others' mismatches are joined to it.
-            return SidecarError(_ABORTED, _SAVING + _MISMATCH + cause)
-        return SidecarError(_INTERNAL, (_SAVING if writes else "fail to get from sim state store: ") + cause)
+            return SidecarError(_ABORTED, self._saving + _MISMATCH + cause)
+        return SidecarError(_INTERNAL, self._doing(what) + cause)
+
+    @property
+    def _saving(self) -> str:
+        return f"failed saving state in state store {self.name}: "
+
+    def _deleting(self, key: str) -> str:
+        return f"failed deleting state with key {key}: "
+
+    def _doing(self, what: str) -> str:
+        if what == "delete":
+            return self._deleting("k")
+        return self._saving if what == "save" else f"fail to get from {self.name} state store: "
 
     def put_raw(self, key: str, value: bytes, gone_at: Instant | None) -> None:
         """Another program writes."""
@@ -119,13 +139,16 @@ class SimStore:
         text = "no item was updated" if create_on_postgresql else _MISMATCH + "%!w(<nil>)"
         if transaction:
             return SidecarError(_INTERNAL, _TRANSACTION + text)
-        return SidecarError(_INTERNAL if create_on_postgresql else _ABORTED, _SAVING + text)
+        return SidecarError(_INTERNAL if create_on_postgresql else _ABORTED, self._saving + text)
 
     def _put(self, item: StateItem) -> None:
         ttl = item.ttl_seconds
         gone_at = Instant(self.clock.now() + ttl * 1000) if ttl is not None and ttl > 0 else None
         self.items[item.key] = Item(data=item.value, etag=self._next_etag(self._live(item.key)), gone_at=gone_at)
-        self._watch(item)
+        self._note(item)
+
+    def _note(self, item: StateItem) -> None:
+        self.applied.note(self.name, item.key, item.value, self.clock.loop.time())
 
     def _live(self, key: str) -> Item | None:
         item = self.items.get(key)
@@ -137,21 +160,6 @@ class SimStore:
     def _next_etag(self, before: Item | None) -> StoreEtag:
         return StoreEtag(self.chance.randbytes(8).hex())
 
-    def _watch(self, item: StateItem) -> None:
-        """Holds every applied write to promise 11: no request is applied by two of them."""
-        envelope = decode(item.value)
-        if envelope is None:
-            return
-        entry = envelope.trail.entries[0]
-        for requests in entry.requests:
-            if requests.answer is not FirstAnswer.APPLIED:
-                continue
-            for number in range(requests.first, requests.first + requests.more + 1):
-                request = (item.key, requests.client, number)
-                if self.carried.setdefault(request, entry.write) != entry.write:
-                    self.violations.append(f"request {requests.client}/{number} on {item.key} was applied twice")
-                self.landed.setdefault(request, self.clock.loop.time())
-
 
 @dataclass(kw_only=True)
 class RedisLike(SimStore):
@@ -162,29 +170,51 @@ class RedisLike(SimStore):
         return Stored(data=item.data, etag=item.etag) if item else None
 
     def save(self, item: StateItem) -> None:
+        """Runs the script; a positive ttl is for ``expire``, a command of its own."""
+        if item.ttl_seconds is not None and item.ttl_seconds > 0:
+            self._forbid_ttl_on_records(item)
+            item = replace(item, ttl_seconds=None)
         self._run(item, in_transaction=False)
+
+    def expire(self, key: str, seconds: int) -> None:
+        """Sets the expiry of whatever stands under ``key``."""
+        if there := self._live(key):
+            self.items[key] = replace(there, gone_at=Instant(self.clock.now() + seconds * 1000))
+
+    def delete(self, key: str, etag: StoreEtag) -> None:
+        there = self._live(key)
+        if there is None:
+            return
+        if there.etag != etag:
+            self.refusals += 1
+            script = _SCRIPT.format(line=7, verb="delete", store=self.name, key=key)
+            raise SidecarError(_ABORTED, self._deleting(key) + _MISMATCH + script)
+        del self.items[key]
 
     def transact(self, items: Sequence[StateItem]) -> None:
         refused = [item.key for item in items if not self._run_quietly(self._as_kept(item))]
         if refused:
             self.refusals += 1
-            raise SidecarError(_INTERNAL, _TRANSACTION + "; ".join(_SCRIPT.format(key=key) for key in refused))
+            raise SidecarError(_INTERNAL, _TRANSACTION + "; ".join(map(self._script, refused)))
 
-    def gone(self, cause: str, writes: bool, transaction: bool) -> SidecarError:
-        if transaction:
+    def gone(self, cause: str, what: str) -> SidecarError:
+        if what == "transact":
             # Some versions name the command that failed, others do not.
-            script = _SCRIPT.format(key="k") + "; " if self.chance.random() < 0.3 else ""
+            script = self._script("k") + "; " if self.chance.random() < 0.3 else ""
             return SidecarError(_INTERNAL, _TRANSACTION + script + cause)
-        if writes:
-            return SidecarError(_ABORTED, _SAVING + _MISMATCH + cause)
-        return SidecarError(_INTERNAL, "fail to get from sim state store: " + cause)
+        if what in ("save", "delete"):
+            return SidecarError(_ABORTED, self._doing(what) + _MISMATCH + cause)
+        return SidecarError(_INTERNAL, self._doing(what) + cause)
 
-    def full(self, transaction: bool) -> SidecarError | None:
-        if transaction:
+    def full(self, what: str) -> SidecarError | None:
+        if what == "transact":
             text = "EXECABORT Transaction discarded because of previous errors."
             return SidecarError(_INTERNAL, _TRANSACTION + text)
         text = "OOM command not allowed when used memory > 'maxmemory'."
-        return SidecarError(_ABORTED, _SAVING + _MISMATCH + text)
+        return SidecarError(_ABORTED, self._saving + _MISMATCH + text) if what == "save" else None
+
+    def _script(self, key: str) -> str:
+        return _SCRIPT.format(line=12, verb="set key", store=self.name, key=key)
 
     def _run_quietly(self, item: StateItem) -> bool:
         try:
@@ -195,21 +225,26 @@ class RedisLike(SimStore):
 
     def _run(self, item: StateItem, *, in_transaction: bool) -> None:
         if item.create_only:
-            self.violations.append("FIRST_WRITE was sent to Redis")
+            self.applied.violations.append("FIRST_WRITE was sent to Redis")
         if item.ttl_seconds is not None and item.ttl_seconds > 0:
-            self.violations.append("a positive ttl was sent to Redis")
+            self.applied.violations.append("a positive ttl was sent to Redis in a transaction")
         there = self._live(item.key)
         holds = there is None or item.etag is None or there.etag == item.etag
         if holds:
             kept = there.gone_at if there else None
             self.items[item.key] = Item(data=item.value, etag=self._next_etag(there), gone_at=kept)
-            self._watch(item)
+            self._note(item)
         if (holds or in_transaction) and item.ttl_seconds is not None and item.key in self.items:
             later = Instant(self.clock.now() + item.ttl_seconds * 1000) if item.ttl_seconds > 0 else None
             self.items[item.key] = replace(self.items[item.key], gone_at=later)
         if not holds:
             self.refusals += 1
-            raise SidecarError(_ABORTED, _SAVING + _MISMATCH + _SCRIPT.format(key=item.key))
+            raise SidecarError(_ABORTED, self._saving + _MISMATCH + self._script(item.key))
+
+    def _forbid_ttl_on_records(self, item: StateItem) -> None:
+        # An expiry of Redis's own leaves no tombstone. What is the service's own is never created twice.
+        if not item.key.startswith(_OWN):
+            self.applied.violations.append("a positive ttl was sent to Redis for a record")
 
     def _next_etag(self, before: Item | None) -> StoreEtag:
         return StoreEtag(str(int(before.etag) + 1 if before else 1))
@@ -218,8 +253,23 @@ class RedisLike(SimStore):
 KINDS = ("state.redis", "state.postgresql", "state.sqlite", "state.in-memory")
 
 
-def make_store(kind: str, clock: OffsetClock, chance: random.Random, *, encrypted: bool = False) -> SimStore:
-    """Returns an empty store of ``kind``."""
+def make_store(
+    kind: str,
+    clock: OffsetClock,
+    chance: random.Random,
+    *,
+    applied: Applied,
+    name: str = "sim",
+    encrypted: bool = False,
+) -> SimStore:
+    """Returns an empty store of ``kind``, which notes in ``applied`` what it applies."""
     make = RedisLike if kind == "state.redis" else SimStore
-    singly = kind in ("state.redis", "state.in-memory")
-    return make(kind=kind, clock=clock, chance=chance, reads_singly=singly, encrypted=encrypted)
+    return make(
+        name=name,
+        kind=kind,
+        clock=clock,
+        chance=chance,
+        applied=applied,
+        reads_singly=kind in ("state.redis", "state.in-memory"),
+        encrypted=encrypted,
+    )

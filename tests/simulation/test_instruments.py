@@ -10,22 +10,22 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from keepstate_server.domain.errors import RecordChanged, RecordExists, RecordMissing
-from keepstate_server.domain.names import RecordName
 from keepstate_server.domain.operations import Deleted, Found, Touched, Written
 from keepstate_server.domain.records import ABSENT, Record, Version, etag_of
 from keepstate_server.domain.times import Instant
 from keepstate_server.engine.draft import Result
 from keepstate_server.stores.base import StoreEtag
 from keepstate_server.stores.sidecar import SidecarError, StateItem
+from tests.simulation.applied import Applied
 from tests.simulation.check import check
 from tests.simulation.clocks import START, OffsetClock
-from tests.simulation.history import Attempt, Call, History, Kind, Spec
+from tests.simulation.history import Attempt, Call, History, Kind, Spec, record
 from tests.simulation.loop import Stalled, VirtualLoop, run
 from tests.simulation.search import Event, in_some_order
 from tests.simulation.stores import SimStore, make_store
 
 V1, V2, V3 = (Version(bytes([number]) * 16) for number in (1, 2, 3))
-NAME = RecordName(store="sim", namespace="", key="a")
+NAME = record("a")
 
 
 # The loop
@@ -68,7 +68,7 @@ Make = Callable[[str], SimStore]
 @pytest.fixture
 def make() -> Iterator[Make]:
     loop = VirtualLoop()
-    yield lambda kind: make_store(kind, OffsetClock(loop, 0.0), random.Random(1))
+    yield lambda kind: make_store(kind, OffsetClock(loop, 0.0), random.Random(1), applied=Applied())
     loop.close()
 
 
@@ -115,7 +115,7 @@ def test_a_refused_write_in_a_redis_transaction_clears_the_expiry_all_the_same(m
 def test_what_must_never_be_sent_to_redis_is_noticed(make: Make, item: StateItem, said: str) -> None:
     store = make("state.redis")
     store.save(item)
-    assert said in store.violations[0]
+    assert said in store.applied.violations[0]
 
 
 @pytest.mark.parametrize("kind", ["state.postgresql", "state.sqlite", "state.in-memory"])
@@ -166,10 +166,10 @@ def _history(*asked: tuple[Spec, float, float, Result]) -> History:
 
 
 def _put(value: bytes, **more: object) -> Spec:
-    return Spec(key="a", kind=Kind.PUT, value=value, **more)  # type: ignore[arg-type]
+    return Spec(name=NAME, kind=Kind.PUT, value=value, **more)  # type: ignore[arg-type]
 
 
-GET, DELETE, TOUCH = (Spec(key="a", kind=kind) for kind in (Kind.GET, Kind.DELETE, Kind.TOUCH))
+GET, DELETE, TOUCH = (Spec(name=NAME, kind=kind) for kind in (Kind.GET, Kind.DELETE, Kind.TOUCH))
 
 
 def _found(value: bytes, version: Version, expires: int | None = None) -> Found:

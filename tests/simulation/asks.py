@@ -1,0 +1,104 @@
+"""How an instance of the service is asked, and what it answers noted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from keepstate_server.domain.errors import KeepstateError
+from keepstate_server.domain.operations import (
+    Check,
+    Delete,
+    Get,
+    Operation,
+    Put,
+    Touch,
+    TransactionOperation,
+)
+from keepstate_server.domain.records import KEEP_EXPIRY, Expiry, Request
+from keepstate_server.domain.times import Instant
+from keepstate_server.engine.deadline import Deadline
+from keepstate_server.engine.draft import Result
+from keepstate_server.engine.engine import Engine
+from tests.simulation.clocks import OffsetClock
+from tests.simulation.history import Attempt, Call, Kind, Spec
+
+__all__ = ["Instance", "ask"]
+
+
+@dataclass(kw_only=True, slots=True)
+class Instance:
+    """One instance of the service."""
+
+    number: int
+    make: Callable[[], Engine]
+    clock: OffsetClock
+    engine: Engine = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.engine = self.make()
+
+    def crash(self) -> None:
+        """Ends all that it does, wherever it is; another takes its place, which knows nothing of it."""
+        for task in self.engine._begun:
+            task.cancel()
+        self.engine = self.make()
+
+
+async def ask(
+    instance: Instance, call: Call, attempt: Attempt, first_sent: Instant, seconds: float, *, repeated: bool
+) -> None:
+    """Has ``instance`` perform ``call``, and notes what it answers."""
+    now = instance.clock.now()
+    attempt.repeated = repeated
+    attempt.expiries = [None if spec.ttl is None else Instant(now + spec.ttl) for spec in call.specs]
+    requests = [
+        None
+        if call.request is None
+        else Request(client=call.client, number=call.request + at, first_sent=first_sent, repeated=repeated)
+        for at in range(len(call.specs))
+    ]
+    results: Sequence[Result]
+    if call.transaction:
+        parts = [_part(*each) for each in zip(call.specs, attempt.expiries, strict=True)]
+        try:
+            results = await instance.engine.transact(parts, requests[0], Deadline(seconds))
+        except KeepstateError as error:
+            results = [error] * len(parts)
+    else:
+        operations = [_operation(*each) for each in zip(call.specs, attempt.expiries, requests, strict=True)]
+        results = await instance.engine.perform_all(operations, Deadline(seconds))
+    attempt.end, attempt.results = asyncio.get_running_loop().time(), results
+
+
+def _operation(spec: Spec, expiry: Instant | None, request: Request | None) -> Operation:
+    match spec.kind:
+        case Kind.PUT:
+            return Put(
+                name=spec.name,
+                value=spec.value,
+                precondition=spec.precondition,
+                expiry=_expiry(spec, expiry),
+                request=request,
+            )
+        case Kind.DELETE:
+            return Delete(name=spec.name, precondition=spec.precondition, request=request)
+        case Kind.TOUCH:
+            return Touch(name=spec.name, precondition=spec.precondition, expire_at=expiry, request=request)
+        case _:
+            return Get(name=spec.name, slide_to=expiry)
+
+
+def _part(spec: Spec, expiry: Instant | None) -> TransactionOperation:
+    match spec.kind:
+        case Kind.PUT:
+            return Put(name=spec.name, value=spec.value, precondition=spec.precondition, expiry=_expiry(spec, expiry))
+        case Kind.DELETE:
+            return Delete(name=spec.name, precondition=spec.precondition)
+        case _:
+            return Check(name=spec.name, precondition=spec.precondition)
+
+
+def _expiry(spec: Spec, expiry: Instant | None) -> Expiry:
+    return KEEP_EXPIRY if spec.keep else expiry
