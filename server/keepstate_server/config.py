@@ -259,6 +259,7 @@ class Settings(SidecarSettings):
             dead_life=self.dead_life,
             hints=self.hints,
             longest_call=self.longest_deadline,
+            value_bytes=self.value_limit,
         )
 
     @property

@@ -27,6 +27,7 @@ __all__ = [
     "StoreUnavailable",
     "TransactionConflict",
     "UnsupportedByStore",
+    "UpdateNotApplicable",
 ]
 
 
@@ -46,6 +47,7 @@ class Reason(StrEnum):
     NOT_IMPLEMENTED = "NOT_IMPLEMENTED"
     TRANSACTION_CONFLICT = "TRANSACTION_CONFLICT"
     INTERNAL = "INTERNAL"
+    UPDATE_NOT_APPLICABLE = "UPDATE_NOT_APPLICABLE"
 
 
 class KeepstateError(Exception):
@@ -125,6 +127,22 @@ class RecordChanged(PreconditionFailed):
     def message(self) -> str:
         """Says so."""
         return "the record has another etag" if self.etag else "the record is gone"
+
+
+class UpdateNotApplicable(PreconditionFailed):
+    """An update does not fit the value that it met."""
+
+    reason = Reason.UPDATE_NOT_APPLICABLE
+
+    def __init__(self, name: RecordName, etag: str = "", fault: str = "") -> None:
+        super().__init__(name, etag)
+        self.fault = fault
+        """What was wrong, without the value; empty of a repeat, whose first answer said it."""
+
+    @property
+    def message(self) -> str:
+        """Says what was wrong."""
+        return self.fault or "the update did not fit the value that it met first"
 
 
 class StoreNotFound(KeepstateError):

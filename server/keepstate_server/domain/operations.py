@@ -1,5 +1,6 @@
 """What callers ask for, and what they are answered."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from keepstate_server.domain.names import RecordName
@@ -8,16 +9,22 @@ from keepstate_server.domain.times import Instant
 
 __all__ = [
     "Answer",
+    "Append",
+    "Change",
     "Check",
     "Delete",
     "Deleted",
     "Found",
     "Get",
+    "Increment",
+    "MergePatch",
     "Operation",
     "Put",
     "Touch",
     "Touched",
     "TransactionOperation",
+    "Update",
+    "Updated",
     "Write",
     "Written",
 ]
@@ -69,6 +76,52 @@ class Touch:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Increment:
+    """Adds to a number, which is kept as decimal text."""
+
+    delta: int
+    initial: int | None = None
+    """What an absent record counts as; None: 0."""
+    minimum: int | None = None
+    """The least that the result may be; None: the least number of 64 bits."""
+    maximum: int | None = None
+    """The most that the result may be; None: the greatest number of 64 bits."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Append:
+    """Adds to the end of a JSON list."""
+
+    items: Sequence[bytes]
+    """Each one JSON value."""
+    max_length: int = 0
+    """How many items to keep, the newest; 0: all."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MergePatch:
+    """Merges into a JSON value as RFC 7396 says."""
+
+    patch: bytes
+    """One JSON value."""
+
+
+Change = Increment | Append | MergePatch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Update:
+    """Change a record's value by what it is."""
+
+    name: RecordName
+    change: Change
+    precondition: Precondition = None
+    expiry: Expiry = None
+    request: Request | None = None
+    consistency: Consistency = Consistency.STRONG
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
     """Demand something of a record that a transaction does not write."""
 
@@ -76,9 +129,9 @@ class Check:
     precondition: Precondition
 
 
-Write = Put | Delete | Touch
+Write = Put | Delete | Touch | Update
 Operation = Get | Write
-TransactionOperation = Check | Put | Delete
+TransactionOperation = Check | Put | Delete | Update
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,4 +163,14 @@ class Touched:
     expire_at: Instant | None
 
 
-Answer = Found | Written | Deleted | Touched
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Updated:
+    """Answers an update."""
+
+    record: Record | None
+    """As the update left it, or, of one that is repeated, as it is now; None: there is none now."""
+    repeated: bool = False
+    """The request had been applied before, and was not applied again."""
+
+
+Answer = Found | Written | Deleted | Touched | Updated

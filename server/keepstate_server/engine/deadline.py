@@ -1,10 +1,11 @@
 """How long a call may take, and whether anybody still waits for it (promise 14)."""
 
 import asyncio
+import random
 
 from keepstate_server.stores.time_limit import TimeLimit
 
-__all__ = ["Deadline"]
+__all__ = ["Deadline", "pause"]
 
 
 class Deadline:
@@ -37,3 +38,8 @@ class Deadline:
     async def sleep(self, seconds: float) -> None:
         """Waits for ``seconds``, or until the deadline if that comes first."""
         await asyncio.sleep(min(seconds, self.remaining))
+
+
+def pause(tries: int, source: random.Random) -> float:
+    """Returns how many seconds to wait after ``tries`` refusals or failures: from nothing to 1 s, at random."""
+    return source.uniform(0, min(0.002 * 2**tries, 1.0)) if tries > 1 else 0.0

@@ -17,6 +17,7 @@ from keepstate_server.domain.errors import (
     RecordExists,
     RecordMissing,
     UnsupportedByStore,
+    UpdateNotApplicable,
 )
 from keepstate_server.domain.names import RecordName
 from keepstate_server.domain.operations import (
@@ -30,6 +31,8 @@ from keepstate_server.domain.operations import (
     Put,
     Touch,
     Touched,
+    Update,
+    Updated,
     Write,
     Written,
 )
@@ -45,6 +48,7 @@ from keepstate_server.domain.records import (
 )
 from keepstate_server.domain.times import Instant
 from keepstate_server.engine.envelope import Envelope
+from keepstate_server.engine.room import Room, too_much
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.engine.sighting import Raw, Sighting
 from keepstate_server.engine.trail import (
@@ -57,6 +61,7 @@ from keepstate_server.engine.trail import (
     folded,
     version_at,
 )
+from keepstate_server.engine.updates import JSON, NotApplicable, changed
 
 __all__ = ["Draft", "NeedsRead", "Result", "first_answer", "remembers"]
 
@@ -75,7 +80,7 @@ def remembers(trail: Trail, request: Request, settings: EngineSettings) -> bool:
 def first_answer(result: Result) -> FirstAnswer | None:
     """Returns how a trail remembers ``result``; None if it is not to be remembered."""
     match result:
-        case Written() | Touched() | Deleted(existed=True):
+        case Written() | Touched() | Updated() | Deleted(existed=True):
             return FirstAnswer.APPLIED
         case Deleted():
             return FirstAnswer.NOTHING_THERE
@@ -85,6 +90,8 @@ def first_answer(result: Result) -> FirstAnswer | None:
             return FirstAnswer.EXISTS
         case RecordMissing():
             return FirstAnswer.NOT_FOUND
+        case UpdateNotApplicable():
+            return FirstAnswer.NOT_APPLICABLE
         case _:
             return None
 
@@ -93,7 +100,12 @@ _REFUSALS: Mapping[FirstAnswer, type[PreconditionFailed]] = {
     FirstAnswer.ETAG_MISMATCH: RecordChanged,
     FirstAnswer.EXISTS: RecordExists,
     FirstAnswer.NOT_FOUND: RecordMissing,
+    FirstAnswer.NOT_APPLICABLE: UpdateNotApplicable,
 }
+
+
+def _another_write(which: str) -> InvalidFields:
+    return InvalidFields([FieldViolation(field="request", description=f"was another write's: {which}")])
 
 
 class NeedsRead(Exception):
@@ -111,16 +123,19 @@ class Draft:
         now: Instant,
         settings: EngineSettings,
         tells_expiry: bool = True,
+        room: Room | None = None,
     ) -> None:
         """Begins with what ``sighting`` shows at ``now``; ``write`` will identify the compare-and-set.
 
-        ``tells_expiry`` says whether a read shows the expiry of another program's value.
+        ``tells_expiry`` says whether a read shows the expiry of another program's value. ``room`` is what updates may
+        take of the answer, to be shared by drafts that are answered together.
         """
         self._sighting = sighting
         self._write = write
         self._now = now
         self._settings = settings
         self._tells_expiry = tells_expiry
+        self._room = room or Room()
         self._trail = sighting.trail(now, settings.dead_life_ms // 2)
         self._record = sighting.record(now)
         self._untouched = True  # the record is still the one that the sighting shows
@@ -198,8 +213,35 @@ class Draft:
                 return self._delete(position)
             case Touch():
                 return self._touch(operation)
+            case Update():
+                return self._update(operation, position)
 
     def _put(self, operation: Put, position: int) -> Result:
+        if unkept := self._unkept_expiry(operation):
+            return unkept
+        return Written(version=self._store(operation, operation.value, operation.content_type, position).version)
+
+    def _update(self, operation: Update, position: int) -> Result:
+        self._require_value()
+        if unkept := self._unkept_expiry(operation):
+            return unkept
+        before = self._record.value if self._record else None
+        # It counts with what it met, too: working that out takes its time, also where nothing comes of it.
+        met = len(before or b"")
+        if not self._room.take(met):
+            return too_much()
+        try:
+            value = changed(operation.change, before)
+            if len(value) > self._settings.value_bytes:
+                raise NotApplicable(f"the value would be larger than {self._settings.value_bytes} bytes")
+        except NotApplicable as fault:
+            etag = etag_of(self._record.version) if self._record else ""
+            return UpdateNotApplicable(operation.name, etag, str(fault))
+        if not self._room.take(max(len(value) - met, 0)):
+            return too_much()
+        return Updated(record=self._store(operation, value, JSON, position))
+
+    def _unkept_expiry(self, operation: Put | Update) -> UnsupportedByStore | None:
         if operation.expiry is KEEP_EXPIRY and self._expiry_unseen():
             return UnsupportedByStore(
                 operation.name.store,
@@ -207,23 +249,24 @@ class Draft:
                 "another program wrote this value, and the store does not tell its expiry: it cannot be kept;"
                 " write with an expiry or without one",
             )
+        return None
+
+    def _store(self, operation: Put | Update, value: bytes, content_type: str, position: int) -> Record:
         before = self._record
         expiry = operation.expiry
         if expiry is KEEP_EXPIRY:
             expiry = before.expire_time if before else None
         version = version_at(self._write, position)
-        self._become(
-            Record(
-                value=operation.value,
-                content_type=operation.content_type,
-                version=version,
-                create_time=before.create_time if before else self._now,
-                update_time=self._now,
-                expire_time=expiry,
-            ),
-            version,
+        record = Record(
+            value=value,
+            content_type=content_type,
+            version=version,
+            create_time=before.create_time if before else self._now,
+            update_time=self._now,
+            expire_time=expiry,
         )
-        return Written(version=version)
+        self._become(record, version)
+        return record
 
     def _delete(self, position: int) -> Result:
         if self._record is None:
@@ -270,7 +313,9 @@ class Draft:
         if answer is FirstAnswer.NOTHING_THERE:
             if isinstance(operation, Delete):
                 return Deleted(existed=False)
-            return InvalidFields([FieldViolation(field="request", description="was another write's: of a delete")])
+            return _another_write("of a delete")
+        if answer is FirstAnswer.NOT_APPLICABLE and not isinstance(operation, Update):
+            return _another_write("of an update")
         etag = etag_of(self._record.version) if self._record else ""
         return _REFUSALS[answer](operation.name, etag)
 
@@ -286,6 +331,11 @@ class Draft:
                 stands = self._record.version if self._record else version
                 untold = not self._trail_now().shows(stands, version)
                 return Touched(version=version if untold else stands, expire_at=operation.expire_at)
+            case Update():
+                if self._sighting.hinted:
+                    raise NeedsRead  # what the record is now, a hint does not tell
+                size = len(self._record.value) if self._record else 0
+                return Updated(record=self._record, repeated=True) if self._room.take(size) else too_much()
 
     def _note(self, request: Request, position: int, result: Result) -> None:
         """Notes the request in the trail: whenever it changed something, and a repeat also when it was refused."""
@@ -299,11 +349,12 @@ class Draft:
             self._require_value()
         self.carry(request, position, answer)
 
-    def carry(self, request: Request, position: int, answer: FirstAnswer) -> None:
-        """Has the write remember ``request``, also where the record stays as it is."""
+    def carry(self, request: Request, position: int, answer: FirstAnswer) -> Answered:
+        """Has the write remember ``request``, also where the record stays as it is; returns the note of it."""
         note = answered(request, position, answer, Instant(self._now + self._settings.repeat_life_ms))
         self._requests[-1:] = folded((*self._requests[-1:], note))
         self._changed = True
+        return note
 
     def _trail_now(self) -> Trail:
         """Returns the trail with this write, so far, as its newest; not shortened."""

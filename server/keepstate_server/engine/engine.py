@@ -2,32 +2,37 @@
 
 import asyncio
 import random
-from collections.abc import Coroutine, Sequence
-from datetime import timedelta
-from typing import Any, Protocol, TypeVar
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
 
 from keepstate_server.domain.errors import (
     DeadlineExceeded,
+    FieldViolation,
+    InvalidFields,
     KeepstateError,
-    Overloaded,
-    StoreUnavailable,
-    UnsupportedByStore,
+    OutcomeUnknown,
 )
-from keepstate_server.domain.names import stored_key
+from keepstate_server.domain.names import RecordName, stored_key
 from keepstate_server.domain.operations import Answer, Found, Operation, TransactionOperation
-from keepstate_server.domain.records import Request
+from keepstate_server.domain.records import Record, Request
 from keepstate_server.domain.times import Clock
 from keepstate_server.engine.deadline import Deadline
 from keepstate_server.engine.draft import Result
+from keepstate_server.engine.envelope import Location
 from keepstate_server.engine.group import Group
 from keepstate_server.engine.hints import Hints
 from keepstate_server.engine.locks import KeyLocks
+from keepstate_server.engine.resolver import Resolver
+from keepstate_server.engine.room import ANSWER_BYTES, Room, too_much
 from keepstate_server.engine.settings import EngineSettings
-from keepstate_server.engine.transactions import Transactor
+from keepstate_server.engine.snapshots import snapshot
+from keepstate_server.engine.transaction_draft import Located, witness_of
+from keepstate_server.engine.transactions import Transaction
 from keepstate_server.engine.writer import Writer
-from keepstate_server.stores.base import StateStore
+from keepstate_server.stores.base import StateStore, Stores
 
-__all__ = ["Engine", "Stores"]
+__all__ = ["Engine"]
 
 _T = TypeVar("_T")
 
@@ -36,35 +41,19 @@ _T = TypeVar("_T")
 _MOST_KEYS = 128
 _FIRST_KEYS = 16
 
-# About how much one call shall read, and how much of what was read one answer carries: it must fit into a message.
+# About how much one call shall read.
 _READ_BYTES = 4 * 1024 * 1024
-_ANSWER_BYTES = 12 * 1024 * 1024
-
-
-class Stores(Protocol):
-    """Where the engine finds a store by name."""
-
-    async def find(self, name: str, *, timeout: float) -> StateStore:
-        """Returns the store.
-
-        Raises:
-            StoreNotFound: the sidecar has none of this name.
-            UnsupportedByStore: its component cannot keep the contract at all.
-            StoreUnavailable: the sidecar does not answer.
-        """
-        ...
 
 
 class _Lane:
     """What the engine has for one store."""
 
     def __init__(
-        self, store: StateStore, hints: Hints, settings: EngineSettings, clock: Clock, source: random.Random
+        self, store: StateStore, hints: Hints, resolver: Resolver, clock: Clock, source: random.Random
     ) -> None:
         self.store = store
         self.locks = KeyLocks()
-        self.writer = Writer(store, hints=hints, clock=clock, source=source)
-        self.transactor = Transactor(store, hints=hints, settings=settings, clock=clock, source=source)
+        self.writer = Writer(store, hints=hints, resolver=resolver, clock=clock, source=source)
 
 
 class Engine:
@@ -83,6 +72,7 @@ class Engine:
         # Identifiers must differ between processes whatever their state: from the system's source of randomness.
         self._source = source or random.SystemRandom()
         self._hints = Hints(size=settings.hints, life_ms=settings.dead_life_ms // 2)
+        self._resolver = Resolver(stores, settings=settings, clock=clock, source=self._source)
         self._lanes: dict[str, _Lane] = {}
         self._begun: set[asyncio.Task[Any]] = set()
 
@@ -112,24 +102,58 @@ class Engine:
     async def transact(
         self, operations: Sequence[TransactionOperation], request: Request | None, deadline: Deadline
     ) -> Sequence[Answer]:
-        """Performs all operations or none; no record may be named twice.
+        """Performs all operations or none; no record may be named twice. The records may lie in several stores.
 
         Raises:
-            UnsupportedByStore: the records lie in several stores, or in one that does not roll back.
-            KeepstateError: see ``Transactor.run``.
+            KeepstateError: see ``Transaction.run``.
         """
-        names = {operation.name.store for operation in operations}
-        if len(names) > 1:
-            raise UnsupportedByStore(
-                min(names), "transactions over several stores", "a transaction's records must lie in one store"
-            )
-        lane = await self._lane(names.pop(), deadline)
-        if await lane.store.prepare(timeout=deadline.remaining) is not None:
-            raise StoreUnavailable(lane.store.name, nothing_sent=True)
-        if lack := lane.store.transactions_lack:
-            raise UnsupportedByStore(lane.store.name, lack.capability, lack.explanation)
-        keyed = [(stored_key(each.name.namespace, each.name.key), each) for each in operations]
-        return await self._begin(lane.transactor.run(keyed, request, deadline), deadline)
+        lanes = {name: await self._lane(name, deadline) for name in sorted({each.name.store for each in operations})}
+        located = [(_location(each.name), each) for each in operations]
+        transaction = Transaction(
+            located,
+            request,
+            deadline,
+            stores={name: lane.store for name, lane in lanes.items()},
+            hints=self._hints,
+            resolver=self._resolver,
+            settings=self._settings,
+            clock=self._clock,
+            source=self._source,
+        )
+        answer: asyncio.Future[Sequence[Answer]] = asyncio.get_running_loop().create_future()
+        self._start(_transact(lanes, transaction, located, answer, deadline))
+        try:
+            await asyncio.wait((answer,), timeout=deadline.remaining)
+        except asyncio.CancelledError:
+            deadline.abandon()
+            raise
+        if answer.done():
+            return answer.result()
+        raise OutcomeUnknown if transaction.sent else DeadlineExceeded
+
+    async def snapshot(self, names: Sequence[RecordName], deadline: Deadline) -> Sequence[Record | None]:
+        """Reads records, which may lie in several stores, as of one moment; None: there was no such record then.
+
+        Raises:
+            InvalidFields: they are too large for one answer.
+            KeepstateError: see ``snapshots.snapshot``.
+        """
+        for store in {name.store for name in names}:
+            await self._lane(store, deadline)
+        locations = [_location(name) for name in names]
+        found, moment = await snapshot(
+            set(locations),
+            deadline,
+            resolver=self._resolver,
+            settings=self._settings,
+            clock=self._clock,
+            source=self._source,
+        )
+        records = [found[at].record(moment) for at in locations]
+        if sum(len(record.value) for record in records if record) > ANSWER_BYTES:
+            much = f"hold more than {ANSWER_BYTES} bytes together: ask for fewer at a time"
+            raise InvalidFields([FieldViolation(field="names", description=much)])
+        return records
 
     async def drain(self, *, timeout: float) -> None:
         """Waits until all that was begun has ended, callers gone or not. After ``timeout`` seconds ends the rest.
@@ -155,16 +179,17 @@ class Engine:
             name = batch.operations[index].name
             by_key.setdefault(stored_key(name.namespace, name.key), []).append(index)
         todo = [
-            (Group(key, [batch.operations[index] for index in its], self._settings), its) for key, its in by_key.items()
+            (Group(key, [batch.operations[index] for index in its], self._settings, room=batch.room), its)
+            for key, its in by_key.items()
         ]
         keys = _FIRST_KEYS
         while todo:
             chunk, todo = todo[:keys], todo[keys:]
             groups = [group for group, _ in chunk]
-            if batch.full:
+            if batch.room.full:
                 for group in groups:
                     if group.reads_only:
-                        group.fail(_too_much())
+                        group.fail(too_much())
             await self._on_chunk(lane, [group for group in groups if group.results is None], deadline)
             for group, its in chunk:
                 batch.take(its, group.results or ())
@@ -190,14 +215,18 @@ class Engine:
 
     async def _begin(self, work: Coroutine[Any, Any, _T], deadline: Deadline) -> _T:
         """Awaits ``work``, which goes on when the caller goes away: what was sent must be looked into to the end."""
-        task = asyncio.ensure_future(work)
-        self._begun.add(task)
-        task.add_done_callback(self._ended)
+        task = self._start(work)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             deadline.abandon()
             raise
+
+    def _start(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+        task = asyncio.ensure_future(work)
+        self._begun.add(task)
+        task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._begun.discard(task)
@@ -208,8 +237,43 @@ class Engine:
         found = await self._stores.find(store, timeout=deadline.remaining)
         lane = self._lanes.get(store)
         if lane is None or lane.store is not found:
-            lane = self._lanes[store] = _Lane(found, self._hints, self._settings, self._clock, self._source)
+            lane = self._lanes[store] = _Lane(found, self._hints, self._resolver, self._clock, self._source)
         return lane
+
+
+async def _transact(
+    lanes: Mapping[str, _Lane],
+    transaction: Transaction,
+    operations: Located,
+    answer: asyncio.Future[Sequence[Answer]],
+    deadline: Deadline,
+) -> None:
+    """Performs ``transaction``, gives its ``answer``, and then does what nobody waits for."""
+    answer.add_done_callback(asyncio.Future.exception)  # the caller may have gone without taking it
+    try:
+        async with AsyncExitStack() as held:
+            if witness_of(operations) is not None:
+                async with asyncio.timeout(deadline.remaining):
+                    for name, lane in lanes.items():
+                        await held.enter_async_context(
+                            lane.locks.hold(at.key for at, _ in operations if at.store == name)
+                        )
+            try:
+                answers = await transaction.run()
+            except KeepstateError as error:
+                answer.set_exception(error)
+            else:
+                answer.set_result(answers)
+            await transaction.clean_up()
+    except TimeoutError:
+        answer.set_exception(DeadlineExceeded())
+    finally:
+        if not answer.done():
+            answer.set_exception(OutcomeUnknown())
+
+
+def _location(name: RecordName) -> Location:
+    return Location(name.store, stored_key(name.namespace, name.key))
 
 
 class _Batch:
@@ -218,27 +282,12 @@ class _Batch:
     def __init__(self, operations: Sequence[Operation]) -> None:
         self.operations = operations
         self.results: list[Result | None] = [None] * len(operations)
-        self._room = _ANSWER_BYTES
-
-    @property
-    def full(self) -> bool:
-        """Whether nothing more that is read has room in the answer."""
-        return self._room <= 0
+        self.room = Room()
 
     def take(self, indexes: Sequence[int], results: Sequence[Result]) -> None:
-        """Fills in results, those that were read only as far as there is room."""
+        """Fills in results, those that were read only as far as there is room. Updates took theirs before they ran."""
         for index, result in zip(indexes, results, strict=True):
             self.results[index] = result
-            if isinstance(result, Found):
-                size = len(result.record.value)
-                # A single read always has room: a value is smaller than a message.
-                if self.full or (size > self._room and len(self.operations) > 1):
-                    self.results[index] = _too_much()
-                    self._room = 0
-                else:
-                    self._room -= size
-
-
-def _too_much() -> Overloaded:
-    # Clients know this limit by its name: keepstate's own read what had no room in another batch.
-    return Overloaded("bytes in one answer", retry_after=timedelta(milliseconds=1))
+            # A single read always has room: a value is smaller than a message.
+            if isinstance(result, Found) and len(self.operations) > 1 and not self.room.take(len(result.record.value)):
+                self.results[index] = too_much()

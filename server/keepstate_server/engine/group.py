@@ -1,37 +1,23 @@
 """The operations of one call on one key, on their way into one compare-and-set."""
 
-import random
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 
 from keepstate_server.domain.errors import KeepstateError, OutcomeUnknown
-from keepstate_server.domain.operations import Get, Operation
+from keepstate_server.domain.operations import Get, Operation, Update
 from keepstate_server.domain.records import Consistency
 from keepstate_server.domain.times import Instant
 from keepstate_server.engine.attempts import Attempt, Verdict, judge
 from keepstate_server.engine.draft import Draft, NeedsRead, Result
-from keepstate_server.engine.envelope import Envelope, encode
+from keepstate_server.engine.envelope import Envelope
+from keepstate_server.engine.room import Room
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.engine.sighting import Raw, Sighting
-from keepstate_server.engine.trail import WRITE_BYTES, WriteId
+from keepstate_server.engine.trail import WriteId
+from keepstate_server.engine.writes import compare_and_set
 from keepstate_server.stores.base import CompareAndSet, Fate, Outcome
 
-__all__ = ["Group", "new_write", "physical_life"]
-
-
-def new_write(source: random.Random) -> WriteId:
-    """Returns an identifier that no other write has."""
-    return WriteId(source.randbytes(WRITE_BYTES))
-
-
-def physical_life(envelope: Envelope, now: Instant, settings: EngineSettings) -> timedelta | None:
-    """Returns how long the store must keep ``envelope``: a dead record stays for its dead life. None: for ever."""
-    if envelope.death_time is not None:
-        return settings.dead_life
-    if envelope.expire_time is None:
-        return None
-    return timedelta(milliseconds=max(envelope.expire_time - now, 0)) + settings.dead_life
+__all__ = ["Group"]
 
 
 class Group:
@@ -41,8 +27,10 @@ class Group:
     became of that (``conclude``), until ``results`` are there.
     """
 
-    def __init__(self, key: str, operations: Sequence[Operation], settings: EngineSettings) -> None:
-        """Begins knowing nothing of the key."""
+    def __init__(
+        self, key: str, operations: Sequence[Operation], settings: EngineSettings, *, room: Room | None = None
+    ) -> None:
+        """Begins knowing nothing of the key; ``room`` is what updates may take of the answer, shared with others."""
         self.key = key
         self.operations = tuple(operations)
         self.results: Sequence[Result] | None = None
@@ -56,6 +44,8 @@ class Group:
         self.adopted: Raw | None = None
         """Another program's value that was made ready to be written over, as it was read before."""
         self._settings = settings
+        self._room = room or Room()
+        self._held = 0  # of the room, by the attempts so far: any of them may become the answer
         self._attempts: list[Attempt] = []  # of which the store did not say what became of them
         self._envelope: Envelope | None = None  # the one under way
 
@@ -67,7 +57,9 @@ class Group:
     @property
     def must_read(self) -> bool:
         """Whether a hint will not do, known from the operations alone."""
-        return any(isinstance(each, Get) or (each.request and each.request.repeated) for each in self.operations)
+        return any(
+            isinstance(each, Get | Update) or (each.request and each.request.repeated) for each in self.operations
+        )
 
     @property
     def consistency(self) -> Consistency:
@@ -118,7 +110,10 @@ class Group:
         None: ``results`` are there, or the hint did not do and ``sighting`` is None: read, and call again.
         """
         assert self.sighting is not None
-        draft = Draft(self.sighting, write=write, now=now, settings=self._settings, tells_expiry=tells_expiry)
+        room = Room(self._room.left + self._held)
+        draft = Draft(
+            self.sighting, write=write, now=now, settings=self._settings, tells_expiry=tells_expiry, room=room
+        )
         try:
             results = [draft.apply(operation, position) for position, operation in enumerate(self.operations)]
         except NeedsRead:
@@ -126,6 +121,7 @@ class Group:
             self.sure = self.sighting.perhaps_nothing
             self.sighting = None
             return None
+        self._hold(room)
         if not draft.changed:
             if self._attempts:
                 # An earlier attempt may yet arrive and make these answers wrong: say so.
@@ -136,13 +132,13 @@ class Group:
         self._envelope = draft.envelope()
         attempt = Attempt(write=write, base=self.sighting.base, etag=self.sighting.etag, sent_at=now, results=results)
         self._attempts.append(attempt)
-        return CompareAndSet(
-            key=self.key,
-            etag=self.sighting.etag,
-            data=encode(self._envelope),
-            keep_for=physical_life(self._envelope, now, self._settings),
-            consistency=self.consistency,
-        )
+        return compare_and_set(self.key, self.sighting.etag, self._envelope, now, self._settings, self.consistency)
+
+    def _hold(self, room: Room) -> None:
+        """Takes what of ``room`` was used and is not held yet."""
+        more = max(self._room.left - room.left, 0)
+        self._room.left -= more
+        self._held += more
 
     def withdraw(self) -> None:
         """Takes back the last plan: it was not sent."""

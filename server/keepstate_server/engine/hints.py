@@ -38,8 +38,8 @@ class Hints:
         return sighting
 
     def note(self, scope: str, key: str, sighting: Sighting, now: Instant) -> None:
-        """Remembers what was seen; only envelopes are worth it. Another program's value has no hint."""
-        if not isinstance(sighting.content, Envelope):
+        """Remembers what was seen; only envelopes are worth it. Another program's value and an intent have no hint."""
+        if not isinstance(sighting.content, Envelope) or sighting.intent:
             self.forget(scope, key)
             return
         self._hints[scope, key] = (sighting.as_hint(), now)

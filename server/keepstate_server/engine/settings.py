@@ -24,13 +24,25 @@ class EngineSettings:
     """A call ends within this time."""
     hints: int = 10_000
     """How many records' headers are remembered, of all stores together."""
+    value_bytes: int = 1024 * 1024
+    """How large an update may leave a value."""
     transaction_attempts: int = 8
     """How often a transaction that meets others' writes is begun anew."""
+    snapshot_attempts: int = 20
+    """How many readings a snapshot makes of records that keep changing."""
 
     @cached_property
     def dead_life_ms(self) -> int:
         """``dead_life`` in milliseconds."""
         return in_milliseconds(self.dead_life)
+
+    @cached_property
+    def outcome_life(self) -> timedelta:
+        """How long the outcome of a transaction is kept when nothing needs it any more.
+
+        It must outlive every call that may still act on an intent that it saw, and every intent that arrives late.
+        """
+        return 4 * self.dead_life
 
     @cached_property
     def repeat_life_ms(self) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from keepstate_server.domain.records import VERSION_BYTES, Record, Version
 from keepstate_server.domain.times import Instant
-from keepstate_server.engine.envelope import Envelope, decode
+from keepstate_server.engine.envelope import Decision, Envelope, Intent, decode
 from keepstate_server.engine.trail import Trail, WriteId, write_of
 from keepstate_server.stores.base import Absence, Stored, StoreEtag
 
@@ -35,6 +35,16 @@ class Sighting:
     def perhaps_nothing(self) -> bool:
         """Whether nothing was found by a read that was not sure of it."""
         return self.hinted and self.content is None
+
+    @property
+    def intent(self) -> Intent | None:
+        """A transaction's, of which the outcome must be known before anything can be said of the record."""
+        return self.content.intent if isinstance(self.content, Envelope) else None
+
+    def settled(self, decision: Decision, now: Instant) -> "Sighting":
+        """Returns this as ``decision`` leaves it: a compare-and-set upon it also replaces the intent."""
+        assert isinstance(self.content, Envelope)
+        return replace(self, content=self.content.settled(decision, now))
 
     @property
     def base(self) -> WriteId | None:

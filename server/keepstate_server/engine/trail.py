@@ -63,6 +63,7 @@ class FirstAnswer(IntEnum):
     ETAG_MISMATCH = 2
     EXISTS = 3
     NOT_FOUND = 4
+    NOT_APPLICABLE = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,54 +4,39 @@ docs/records.md describes the mechanics and their reasons.
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
 from keepstate_server.domain.errors import DeadlineExceeded, OutcomeUnknown, StoreUnavailable
 from keepstate_server.domain.times import Clock
-from keepstate_server.engine.deadline import Deadline
-from keepstate_server.engine.envelope import tombstone
-from keepstate_server.engine.group import Group, new_write
+from keepstate_server.engine.deadline import Deadline, pause
+from keepstate_server.engine.envelope import Location, tombstone
+from keepstate_server.engine.group import Group
 from keepstate_server.engine.hints import Hints
+from keepstate_server.engine.resolver import Resolver
 from keepstate_server.engine.sighting import Sighting, seen
+from keepstate_server.engine.writes import new_write, pieces
 from keepstate_server.stores.base import CompareAndSet, Failure, Fate, Outcome, ReadResult, StateStore, Stored
 
-__all__ = ["Writer", "pause"]
+__all__ = ["Writer"]
 
 _log = structlog.get_logger(__name__)
 
 
-def pause(tries: int, source: random.Random) -> float:
-    """Returns how many seconds to wait after ``tries`` refusals or failures: from nothing to 1 s, at random."""
-    return source.uniform(0, min(0.002 * 2**tries, 1.0)) if tries > 1 else 0.0
-
-
-# What one call of the sidecar writes at most: enough to share its cost, too little to hold others up.
-_CALL_BYTES = 1024 * 1024
-
-
-def _pieces(
-    planned: Sequence[tuple[Group, CompareAndSet]],
-) -> Iterator[Sequence[tuple[Group, CompareAndSet]]]:
-    """Yields ``planned`` in order, in pieces that one call carries."""
-    piece: list[tuple[Group, CompareAndSet]] = []
-    size = 0
-    for group, write in planned:
-        if piece and size + len(write.data) > _CALL_BYTES:
-            yield piece
-            piece, size = [], 0
-        piece.append((group, write))
-        size += len(write.data)
-    yield piece
+# An intent that is older than this, in milliseconds, was perhaps left by a coordinator that died.
+_LEFT_OVER = 1000
 
 
 class Writer:
     """Carries groups of operations to one store until each has its answers."""
 
-    def __init__(self, store: StateStore, *, hints: Hints, clock: Clock, source: random.Random) -> None:
+    def __init__(
+        self, store: StateStore, *, hints: Hints, resolver: Resolver, clock: Clock, source: random.Random
+    ) -> None:
         """Works on ``store``; ``hints`` may be shared between stores, ``source`` makes identifiers and pauses."""
         self._store = store
+        self._resolver = resolver
         self._hints = hints
         self._clock = clock
         self._source = source
@@ -97,19 +82,49 @@ class Writer:
             found = await self._store.read(
                 tuple(asking), consistency=consistency, sure=sure, timeout=deadline.remaining
             )
-            for key, group in asking.items():
-                self._take(group, found[key])
+            await self._take(asking, found, deadline)
 
-    def _take(self, group: Group, found: ReadResult) -> None:
+    async def _take(self, groups: Mapping[str, Group], found: Mapping[str, ReadResult], deadline: Deadline) -> None:
+        """Shows each group what was found under its key, once no transaction's intent stands in the way."""
+        for key, group in groups.items():
+            if isinstance(failure := found[key], Failure):
+                _log.warning("read failed", store=self._store.name, detail=failure.detail)
+                self._unread(group)
+        sightings = {key: seen(each) for key, each in found.items() if not isinstance(each, Failure)}
+        if any(sighting.intent for sighting in sightings.values()):
+            sightings = await self._settle(groups, sightings, deadline)
         now = self._clock.now()
-        if isinstance(found, Failure):
-            _log.warning("read failed", store=self._store.name, detail=found.detail)
-            if not group.uncertain:
-                group.fail(StoreUnavailable(self._store.name, nothing_sent=not group.sent))
-            return
-        sighting = seen(found)
-        self._hints.note(self._store.scope, group.key, sighting, now)
-        group.see(sighting, now)
+        for key, sighting in sightings.items():
+            self._hints.note(self._store.scope, key, sighting, now)
+            groups[key].see(sighting, now)
+
+    async def _settle(
+        self, groups: Mapping[str, Group], sightings: Mapping[str, Sighting], deadline: Deadline
+    ) -> dict[str, Sighting]:
+        name, now = self._store.name, self._clock.now()
+        met = {Location(name, key): sighting for key, sighting in sightings.items()}
+        settled = await self._resolver.settle(met, deadline)
+        left = {
+            at: settled[at]
+            for at, sighting in met.items()
+            # Who writes replaces the intent by that, and for a young one its coordinator is about to.
+            if sighting.intent
+            and at in settled
+            and groups[at.key].reads_only
+            and now - sighting.intent.time > _LEFT_OVER
+        }
+        if left:
+            await self._resolver.replace(left, deadline)
+        for key, group in groups.items():
+            if key in sightings and Location(name, key) not in settled:
+                _log.warning("transaction not resolved", store=name)
+                self._unread(group)
+        return {at.key: sighting for at, sighting in settled.items()}
+
+    def _unread(self, group: Group) -> None:
+        """Fails a group whose record cannot be read, unless it must know what became of what it sent."""
+        if not group.uncertain:
+            group.fail(StoreUnavailable(self._store.name, nothing_sent=not group.sent))
 
     async def _adopt(self, groups: Sequence[Group], deadline: Deadline) -> None:
         """Makes other programs' values ready to be written over, if their preconditions hold."""
@@ -136,7 +151,7 @@ class Writer:
             )
             if not isinstance(found, Failure):
                 group.adopted = raw
-            self._take(group, found)
+            await self._take({group.key: group}, {group.key: found}, deadline)
 
     async def _write(self, groups: Sequence[Group], deadline: Deadline) -> None:
         now = self._clock.now()
@@ -155,7 +170,7 @@ class Writer:
                 group.withdraw()
             self._not_ready(asking, failure)
             return
-        for piece in _pieces(planned):
+        for piece in pieces(planned):
             await self._send(piece, deadline)
 
     async def _send(self, planned: Sequence[tuple[Group, CompareAndSet]], deadline: Deadline) -> None:

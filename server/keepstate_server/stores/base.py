@@ -14,12 +14,13 @@ __all__ = [
     "CompareAndSet",
     "Failure",
     "Fate",
-    "Lack",
+    "Isolation",
     "Outcome",
     "ReadResult",
     "StateStore",
     "StoreEtag",
     "Stored",
+    "Stores",
 ]
 
 StoreEtag = NewType("StoreEtag", str)
@@ -91,14 +92,15 @@ class Outcome:
     """What the sidecar said, for the log alone."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Lack:
-    """What a store cannot do, for a caller who asked for it."""
+class Isolation(Enum):
+    """What holds of several writes that go out in one call."""
 
-    capability: str
-    """In a word or two that programs can compare."""
-    explanation: str
-    """For people."""
+    ROLLBACK = "rollback"
+    """All are applied or none: ``transact`` is offered."""
+    STEP = "step"
+    """All are tried at one moment, but one that is refused does not undo the others."""
+    NONE = "none"
+    """Each is tried for itself, at a moment of its own."""
 
 
 class StateStore(Protocol):
@@ -118,8 +120,8 @@ class StateStore(Protocol):
         ...
 
     @property
-    def transactions_lack(self) -> Lack | None:
-        """Why ``transact`` is not offered. None: it is, and a refused compare undoes the whole call."""
+    def isolation(self) -> Isolation:
+        """What holds of several writes in one call. Certain only after ``prepare``."""
         ...
 
     @property
@@ -137,8 +139,15 @@ class StateStore(Protocol):
         """Performs each write independently of the others; the keys are distinct. Outcomes come in the order given."""
         ...
 
+    async def write_alone(self, write: CompareAndSet, *, timeout: float) -> Outcome:
+        """Performs one write, after which the store itself removes the record when ``keep_for`` has passed.
+
+        Only for what nothing is ever written over: on some stores that removal may strike a later record.
+        """
+        ...
+
     async def transact(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Outcome:
-        """Performs all writes or none; the keys are distinct. Only where nothing is lacking."""
+        """Performs all writes or none; the keys are distinct. Only where the isolation is a rollback."""
         ...
 
     async def adopt(self, key: str, stored: Stored, *, tombstone: bytes, timeout: float) -> ReadResult:
@@ -150,4 +159,18 @@ class StateStore(Protocol):
 
     async def prepare(self, *, timeout: float) -> Failure | None:
         """Learns from the live store what must be known before the first write; free once it is known."""
+        ...
+
+
+class Stores(Protocol):
+    """Where a store is found by its name."""
+
+    async def find(self, name: str, *, timeout: float) -> StateStore:
+        """Returns the store.
+
+        Raises:
+            StoreNotFound: the sidecar has none of this name.
+            UnsupportedByStore: its component cannot keep the contract at all.
+            StoreUnavailable: the sidecar does not answer.
+        """
         ...

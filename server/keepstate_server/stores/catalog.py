@@ -92,7 +92,7 @@ class Catalog:
         return StoreInfo(
             component=component,
             is_default=is_default,
-            promises=knowledge.promises(store.transactions_lack),
+            promises=knowledge.promises(store.isolation),
             durability=knowledge.durability,
         )
 

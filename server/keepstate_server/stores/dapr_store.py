@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 
 import grpc
 
@@ -12,7 +13,7 @@ from keepstate_server.stores.base import Absence, CompareAndSet, Failure, Fate, 
 from keepstate_server.stores.sidecar import BulkItem, Component, Sidecar, SidecarError, StateItem
 from keepstate_server.stores.time_limit import TimeLimit
 
-__all__ = ["DaprStore", "mentions_network"]
+__all__ = ["DaprStore", "mentions_network", "seconds"]
 
 # How many single reads go out at once.
 _PARALLEL = 32
@@ -60,6 +61,11 @@ def mentions_network(text: str, keys: Iterable[str]) -> bool:
 def _has_network_words(text: str) -> bool:
     lower = text.lower()
     return any(word in lower for word in _NETWORK_WORDS)
+
+
+def seconds(duration: timedelta) -> int:
+    """Returns ``duration`` in the whole seconds that Dapr counts in, rounded up."""
+    return -(-duration // timedelta(seconds=1))
 
 
 class DaprStore:

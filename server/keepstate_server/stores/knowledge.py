@@ -10,7 +10,7 @@ from functools import partial
 from types import MappingProxyType
 
 from keepstate_server.domain.promises import TITLES, Keeping, PromiseStatus
-from keepstate_server.stores.base import Absence, Lack, StateStore
+from keepstate_server.stores.base import Absence, Isolation, StateStore
 from keepstate_server.stores.redis import RedisStore
 from keepstate_server.stores.sidecar import Component, Sidecar
 from keepstate_server.stores.sql import SqlStore
@@ -28,13 +28,13 @@ class Knowledge:
     expiry: str = ""
     """What is to be known of expiry (promise 7)."""
 
-    def promises(self, transactions_lack: Lack | None) -> list[PromiseStatus]:
-        """Returns how each promise is kept on such a store, given what it lacks for transactions."""
+    def promises(self, isolation: Isolation) -> list[PromiseStatus]:
+        """Returns how each promise is kept on such a store, given the isolation of its calls."""
         special = {
             7: PromiseStatus(number=7, keeping=Keeping.STAGED, reason=self.expiry),
-            9: PromiseStatus(number=9, keeping=Keeping.REFUSED, reason=transactions_lack.explanation)
-            if transactions_lack
-            else PromiseStatus(number=9, keeping=Keeping.NATIVE, reason="within one store"),
+            9: PromiseStatus(number=9, keeping=Keeping.NATIVE, reason="staged where other stores take part")
+            if isolation is Isolation.ROLLBACK
+            else PromiseStatus(number=9, keeping=Keeping.STAGED, reason="by intents and an outcome"),
             11: PromiseStatus(
                 number=11,
                 keeping=Keeping.STAGED,

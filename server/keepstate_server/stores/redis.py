@@ -6,6 +6,7 @@ call (EVAL and PERSIST are one step there), and no word "mismatch" believed that
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import grpc
 
@@ -15,13 +16,13 @@ from keepstate_server.stores.base import (
     CompareAndSet,
     Failure,
     Fate,
-    Lack,
+    Isolation,
     Outcome,
     ReadResult,
     Stored,
     StoreEtag,
 )
-from keepstate_server.stores.dapr_store import DaprStore, mentions_network
+from keepstate_server.stores.dapr_store import DaprStore, mentions_network, seconds
 from keepstate_server.stores.sidecar import SidecarError, StateItem
 
 __all__ = ["RedisStore"]
@@ -37,11 +38,12 @@ class RedisStore(DaprStore):
     """Redis through Dapr. Its transactions are pipelines without rollback: each write stands for itself."""
 
     bulk_absence = Absence.CERTAIN  # a bulk read is single reads in parallel, each with an error of its own
-    transactions_lack = Lack(
-        capability="rollback",
-        explanation="the store does not undo a transaction when one of its writes is refused",
-    )
     tells_expiry = False
+
+    @property
+    def isolation(self) -> Isolation:
+        """One step, as long as Dapr's encryption does not forbid transaction calls."""
+        return Isolation.STEP if self.transactions_keep_values else Isolation.NONE
 
     async def write(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Sequence[Outcome]:
         """Performs each write independently: all in one transaction call, or where that destroys values, in a save."""
@@ -56,9 +58,18 @@ class RedisStore(DaprStore):
             return [outcome] * len(writes)
         return [Outcome(fate=Fate.APPLIED, next_etag=_next(write.etag)) for write in writes]
 
+    async def write_alone(self, write: CompareAndSet, *, timeout: float) -> Outcome:
+        """Performs one write by a save: there EXPIRE follows only where the compare held, though not in one step."""
+        item = _item(write) if write.keep_for is None else replace(_item(write), ttl_seconds=seconds(write.keep_for))
+        try:
+            await self._sidecar.save(self.name, [item], timeout=timeout)
+        except SidecarError as error:
+            return self._outcome(error, [write], refused=_is_refusal(error), took_nothing=_took_nothing(error, 1))
+        return Outcome(fate=Fate.APPLIED, next_etag=_next(write.etag))
+
     async def transact(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Outcome:
         """Never: where one compare fails the other writes stay applied."""
-        raise NotImplementedError("Redis does not roll back; the engine asks transactions_lack first")
+        raise NotImplementedError("Redis does not roll back; the engine asks for the isolation first")
 
     async def adopt(self, key: str, stored: Stored, *, tombstone: bytes, timeout: float) -> ReadResult:
         """Clears the expiry that the value may have, which no read shows and which would leave no tombstone."""

@@ -4,23 +4,15 @@ PostgreSQL v2, SQLite, in-memory, and Keepstate's own embedded store.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 import grpc
 
-from keepstate_server.stores.base import Absence, CompareAndSet, Fate, Lack, Outcome, ReadResult, Stored
-from keepstate_server.stores.dapr_store import DaprStore
+from keepstate_server.stores.base import Absence, CompareAndSet, Fate, Isolation, Outcome, ReadResult, Stored
+from keepstate_server.stores.dapr_store import DaprStore, seconds
 from keepstate_server.stores.sidecar import Component, Sidecar, SidecarError, StateItem
 from keepstate_server.stores.time_limit import TimeLimit
 
 __all__ = ["SqlStore"]
-
-_SECOND = timedelta(seconds=1)
-
-_ENCRYPTED = Lack(
-    capability="values in transactions",
-    explanation="the component is encrypted by Dapr, which destroys the values that a transaction writes",
-)
 
 
 class SqlStore(DaprStore):
@@ -34,9 +26,9 @@ class SqlStore(DaprStore):
         self.bulk_absence = bulk_absence
 
     @property
-    def transactions_lack(self) -> Lack | None:
-        """What is lacking for transactions: with Dapr's encryption, the values that they write."""
-        return _ENCRYPTED if self._transactions_keep_values is False else None
+    def isolation(self) -> Isolation:
+        """Rollback, as long as Dapr's encryption does not forbid transaction calls."""
+        return Isolation.ROLLBACK if self.transactions_keep_values else Isolation.NONE
 
     async def write(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Sequence[Outcome]:
         """Performs each write independently: several at first in one transaction, which is much cheaper.
@@ -59,6 +51,10 @@ class SqlStore(DaprStore):
             return [outcome] * len(writes)
         return [Outcome(fate=Fate.APPLIED)] * len(writes)
 
+    async def write_alone(self, write: CompareAndSet, *, timeout: float) -> Outcome:
+        """Performs one write; here the expiry always goes with it."""
+        return (await self.write([write], timeout=timeout))[0]
+
     async def transact(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Outcome:
         """Performs all writes or none, in the order of their keys: two transactions never wait for each other."""
         items = [_item(write) for write in sorted(writes, key=lambda write: write.key)]
@@ -75,13 +71,12 @@ class SqlStore(DaprStore):
 
 
 def _item(write: CompareAndSet) -> StateItem:
-    ttl = None if write.keep_for is None else -(-write.keep_for // _SECOND)  # rounded up
     return StateItem(
         key=write.key,
         value=write.data,
         etag=write.etag,
         create_only=write.etag is None,
-        ttl_seconds=ttl,
+        ttl_seconds=None if write.keep_for is None else seconds(write.keep_for),
         consistency=write.consistency,
     )
 

@@ -23,7 +23,7 @@ from keepstate_server.stores.base import (
     CompareAndSet,
     Failure,
     Fate,
-    Lack,
+    Isolation,
     Outcome,
     ReadResult,
     Stored,
@@ -98,8 +98,8 @@ class ModelStore:
     """What will arrive late."""
 
     @property
-    def transactions_lack(self) -> Lack | None:
-        return Lack(capability="rollback", explanation="it counts") if self.counts else None
+    def isolation(self) -> Isolation:
+        return Isolation.STEP if self.counts else Isolation.ROLLBACK
 
     @property
     def tells_expiry(self) -> bool:
@@ -139,8 +139,11 @@ class ModelStore:
         # With several writes nobody can tell whose compare did not hold.
         return [Outcome(fate=Fate.REFUSED if len(writes) == 1 else Fate.UNCERTAIN)] * len(writes)
 
+    async def write_alone(self, write: CompareAndSet, *, timeout: float) -> Outcome:
+        return (await self.write([write], timeout=timeout))[0]
+
     async def transact(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Outcome:
-        assert self.transactions_lack is None
+        assert self.isolation is Isolation.ROLLBACK
         self.calls.append(Call(kind="transact", keys=tuple(write.key for write in writes)))
         await self._step(self.before_write)
         unheard = self._unheard(self._fault(timeout), [writes])
@@ -164,6 +167,12 @@ class ModelStore:
     async def prepare(self, *, timeout: float) -> Failure | None:
         del timeout
         return Failure(detail=self.prepare_faults.popleft()) if self.prepare_faults else None
+
+    async def find(self, name: str, *, timeout: float) -> ModelStore:
+        """Returns itself, as the only store that there is."""
+        del timeout
+        assert name == self.name
+        return self
 
     # What a test does
 

@@ -6,7 +6,7 @@ from grpc import StatusCode
 from keepstate_server.domain.errors import StoreNotFound, StoreUnavailable, UnsupportedByStore
 from keepstate_server.domain.promises import TITLES, Keeping
 from keepstate_server.stores import catalog as catalog_module
-from keepstate_server.stores.base import Absence
+from keepstate_server.stores.base import Absence, Isolation
 from keepstate_server.stores.catalog import Catalog
 from keepstate_server.stores.knowledge import knowledge_of, refusal_of
 from keepstate_server.stores.redis import RedisStore
@@ -187,13 +187,13 @@ def test_an_absence_in_a_bulk_read_is_certain_only_where_it_is_single_reads(
     assert store.bulk_absence is absence
 
 
-@pytest.mark.parametrize(("type_", "keeping"), [("state.redis", Keeping.REFUSED), ("state.sqlite", Keeping.NATIVE)])
-def test_transactions_are_promised_where_the_store_rolls_back(
-    sidecar: FakeSidecar, type_: str, keeping: Keeping
-) -> None:
-    each = component("any", type_)
-    knowledge = knowledge_of(each)
+@pytest.mark.parametrize(
+    ("isolation", "keeping"),
+    [(Isolation.ROLLBACK, Keeping.NATIVE), (Isolation.STEP, Keeping.STAGED), (Isolation.NONE, Keeping.STAGED)],
+)
+def test_transactions_are_staged_where_the_store_does_not_roll_back(isolation: Isolation, keeping: Keeping) -> None:
+    knowledge = knowledge_of(component("any", "state.redis"))
     assert knowledge is not None
-    promise = knowledge.promises(knowledge.make(sidecar, each).transactions_lack)[8]
+    promise = knowledge.promises(isolation)[8]
     assert (promise.number, promise.keeping) == (9, keeping)
     assert promise.reason

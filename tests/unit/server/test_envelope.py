@@ -14,7 +14,7 @@ from keepstate_server.domain.records import VERSION_BYTES, Request, Version
 from keepstate_server.domain.times import Instant
 from keepstate_server.engine.draft import Draft
 from keepstate_server.engine.envelope import Envelope, decode, encode, tombstone
-from keepstate_server.engine.group import new_write, physical_life
+from keepstate_server.engine.writes import new_write, physical_life
 from keepstate_server.engine.sighting import NOTHING, Raw, Sighting, seen
 from keepstate_server.engine.trail import (
     SHORT_BYTES,

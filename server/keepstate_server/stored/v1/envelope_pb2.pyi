@@ -35,6 +35,8 @@ class _AnswerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Answer.ValueTy
     """Refused: the record existed."""
     ANSWER_NOT_FOUND: _Answer.ValueType  # 4
     """Refused: the record did not exist."""
+    ANSWER_NOT_APPLICABLE: _Answer.ValueType  # 5
+    """Refused: the update did not fit the value."""
 
 class Answer(_Answer, metaclass=_AnswerEnumTypeWrapper):
     """What a request was answered."""
@@ -49,6 +51,8 @@ ANSWER_EXISTS: Answer.ValueType  # 3
 """Refused: the record existed."""
 ANSWER_NOT_FOUND: Answer.ValueType  # 4
 """Refused: the record did not exist."""
+ANSWER_NOT_APPLICABLE: Answer.ValueType  # 5
+"""Refused: the update did not fit the value."""
 Global___Answer: _TypeAlias = Answer  # noqa: Y015
 
 @_typing.final

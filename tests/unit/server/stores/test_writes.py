@@ -8,7 +8,7 @@ import pytest
 from grpc import StatusCode
 
 from keepstate_server.domain.records import Consistency
-from keepstate_server.stores.base import Failure, Fate, Stored
+from keepstate_server.stores.base import Failure, Fate, Isolation, Stored
 from keepstate_server.stores.redis import RedisStore
 from keepstate_server.stores.sql import SqlStore
 from tests.unit.server.fake_sidecar import FakeSidecar
@@ -46,9 +46,22 @@ async def test_an_encrypted_redis_is_written_by_saves(sidecar: FakeSidecar, encr
     assert (item.ttl_seconds, item.create_only, item.consistency) == (-1, False, Consistency.EVENTUAL)
 
 
-def test_redis_does_not_roll_back_and_does_not_tell_expiries() -> None:
-    assert RedisStore.transactions_lack is not None
-    assert not RedisStore.tells_expiry
+def test_redis_does_not_roll_back_and_does_not_tell_expiries(redis: RedisStore) -> None:
+    assert redis.isolation is Isolation.STEP
+    assert not redis.tells_expiry
+
+
+async def test_where_dapr_encrypts_each_write_stands_for_itself(encrypted: RedisStore) -> None:
+    assert encrypted.isolation is Isolation.NONE
+
+
+async def test_what_is_written_alone_expires_by_itself(sidecar: FakeSidecar, redis: RedisStore) -> None:
+    outcome = await redis.write_alone(write(etag=None, keep_for=LIFE), timeout=1)
+    assert (outcome.fate, outcome.next_etag) == (Fate.APPLIED, "1")
+    [asked] = sidecar.asked
+    assert (asked.call, asked.items[0].ttl_seconds) == ("save", LIFE.total_seconds())
+    await redis.write_alone(write(keep_for=None), timeout=1)
+    assert sidecar.asked[1].items[0].ttl_seconds == -1
 
 
 async def test_redis_is_never_asked_for_a_transaction(redis: RedisStore) -> None:
@@ -126,13 +139,13 @@ async def test_an_encrypted_sql_store_is_never_used_by_transactions(sidecar: Fak
     sidecar.destroys = True
     store = SqlStore(sidecar, component("state.sqlite"))
     await ready(store, sidecar)
-    assert store.transactions_lack
+    assert store.isolation is Isolation.NONE
     await store.write([write("a"), write("b")], timeout=1)
     assert [asked.call for asked in sidecar.asked] == ["save"]
 
 
 async def test_a_refused_transaction_is_refused_whole(sidecar: FakeSidecar, sql: SqlStore) -> None:
-    assert sql.transactions_lack is None
+    assert sql.isolation is Isolation.ROLLBACK
     sidecar.fail("transact", StatusCode.INTERNAL, TRANSACTION + "no item was updated")
     assert (await sql.transact([write("b"), write("a")], timeout=1)).fate is Fate.REFUSED
     assert [item.key for item in sidecar.asked[0].items] == ["a", "b"]

@@ -12,9 +12,11 @@ from keepstate_server.domain.errors import KeepstateError
 from keepstate_server.domain.operations import Answer, Found, Get, Put, TransactionOperation, Written
 from keepstate_server.domain.records import Request, Version
 from keepstate_server.domain.times import Instant
+from keepstate_server.engine.envelope import Location
 from keepstate_server.engine.group import Group
 from keepstate_server.engine.hints import Hints
-from keepstate_server.engine.transactions import Transactor
+from keepstate_server.engine.resolver import Resolver
+from keepstate_server.engine.transactions import Transaction
 from keepstate_server.engine.writer import Writer
 from tests.unit.server.cases import name
 from tests.unit.server.hand import SETTINGS, HandClock, HandDeadline, Requests
@@ -48,16 +50,29 @@ class Bench:
         deadline: HandDeadline | None = None,
     ) -> Sequence[Answer] | KeepstateError:
         """Runs a transaction through an instance of its own."""
-        transactor = Transactor(self.store, hints=self.hints, settings=SETTINGS, clock=self.clock, source=self.source())
-        keyed = [(operation.name.key, operation) for operation in operations]
+        source = self.source()
+        transaction = Transaction(
+            [(Location(self.store.name, operation.name.key), operation) for operation in operations],
+            request,
+            deadline or self.deadline(),
+            stores={self.store.name: self.store},
+            hints=self.hints,
+            resolver=self.resolver(source),
+            settings=SETTINGS,
+            clock=self.clock,
+            source=source,
+        )
         try:
-            return await transactor.run(keyed, request, deadline or self.deadline())
+            return await transaction.run()
         except KeepstateError as error:
             return error
 
     def writer(self) -> Writer:
-        hints = Hints(size=0, life_ms=1)
-        return Writer(self.store, hints=hints, clock=self.clock, source=self.source())
+        hints, source = Hints(size=0, life_ms=1), self.source()
+        return Writer(self.store, hints=hints, resolver=self.resolver(source), clock=self.clock, source=source)
+
+    def resolver(self, source: random.Random) -> Resolver:
+        return Resolver(self.store, settings=SETTINGS, clock=self.clock, source=source)
 
     async def put(self, key: str, value: bytes = b"v", **more: Instant) -> Version:
         group = Group(key, [Put(name=name(key), value=value, expiry=more.get("expiry"))], SETTINGS)

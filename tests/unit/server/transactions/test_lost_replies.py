@@ -41,17 +41,10 @@ async def test_a_lost_reply_never_makes_a_false_conflict(bench: Bench, fault: Wr
         assert envelope.version == answer.version
 
 
-@pytest.mark.parametrize("fault", LOST)
-async def test_a_lost_reply_of_checks_alone_is_asked_again(bench: Bench, fault: WriteFault) -> None:
-    version = await bench.put("a")
-    bench.store.write_faults.append(fault)
-    assert isinstance(await bench.run(Check(name=name("a"), precondition=version)), list)
-
-
 async def test_an_outage_under_checks_alone_is_no_conflict(bench: Bench) -> None:
     """Nobody else wrote: ABORTED would be a lie."""
     version = await bench.put("a")
-    bench.store.write_faults.extend([WriteFault.REQUEST_LOST] * 100)
+    bench.store.read_faults.extend([ReadFault.FAILS] * 100)
     assert isinstance(await bench.run(Check(name=name("a"), precondition=version)), StoreUnavailable)
 
 

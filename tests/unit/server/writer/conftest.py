@@ -15,6 +15,7 @@ from keepstate_server.engine.draft import Result
 from keepstate_server.engine.envelope import Envelope, decode
 from keepstate_server.engine.group import Group
 from keepstate_server.engine.hints import Hints
+from keepstate_server.engine.resolver import Resolver
 from keepstate_server.engine.writer import Writer
 from tests.unit.server.cases import name
 from tests.unit.server.hand import SETTINGS, HandClock, HandDeadline, Requests
@@ -41,7 +42,8 @@ class Bench:
         hints = Hints(size=100, life_ms=SETTINGS.dead_life_ms // 2)
         self.instances += 1
         source = random.Random(self.instances)
-        return Writer(self.store, hints=hints, clock=self.clock, source=source)
+        resolver = Resolver(self.store, settings=SETTINGS, clock=self.clock, source=source)
+        return Writer(self.store, hints=hints, resolver=resolver, clock=self.clock, source=source)
 
     def deadline(self, seconds: float = 30.0) -> HandDeadline:
         return HandDeadline(self.clock, seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keepstate_server.domain.errors import DeadlineExceeded, OutcomeUnknown
 from keepstate_server.domain.operations import Found, Get, Put
-from keepstate_server.engine.writer import pause
+from keepstate_server.engine.deadline import pause
 from tests.unit.server.cases import name
 from tests.unit.server.hand import SECOND, chance
 from tests.unit.server.model_store import WriteFault

@@ -1,0 +1,112 @@
+"""The outcomes of transactions: a record for each, created once and then never changed.
+
+Whoever creates it first decides. docs/records.md has what follows from that.
+"""
+
+import random
+from datetime import timedelta
+
+import structlog
+
+from keepstate_server.domain.errors import KeepstateError
+from keepstate_server.domain.names import internal_key
+from keepstate_server.domain.records import Consistency
+from keepstate_server.domain.times import Clock
+from keepstate_server.engine import frames
+from keepstate_server.engine.deadline import Deadline, pause
+from keepstate_server.engine.envelope import Decision
+from keepstate_server.engine.settings import EngineSettings
+from keepstate_server.engine.trail import WriteId
+from keepstate_server.stored.v1 import envelope_pb2
+from keepstate_server.stores.base import CompareAndSet, Failure, Fate, Stored, StoreEtag, Stores
+
+__all__ = ["Outcomes"]
+
+_log = structlog.get_logger(__name__)
+
+
+class Outcomes:
+    """Reads and creates outcomes in the stores that keep them."""
+
+    def __init__(self, stores: Stores, *, settings: EngineSettings, clock: Clock, source: random.Random) -> None:
+        """Works on ``stores``; ``source`` makes pauses."""
+        self._stores = stores
+        self._settings = settings
+        self._clock = clock
+        self._source = source
+
+    async def read(self, store: str, transaction: WriteId, *, timeout: float) -> Decision | Failure | None:
+        """Returns what was decided; None: nothing so far."""
+        found = await self._find(store, transaction, timeout=timeout)
+        return _decision(found) if isinstance(found, Stored) else found
+
+    async def decide(self, store: str, transaction: WriteId, wanted: Decision, limit: Deadline) -> Decision | None:
+        """Decides as ``wanted`` unless somebody has decided before, and returns what stands. None: nobody can tell.
+
+        Once sent, a decision may stand at any later time: whoever is told None must not count on either.
+        """
+        tries = 0
+        while not limit.over:
+            if await self._create(store, transaction, wanted, limit):
+                return wanted
+            stands = await self.read(store, transaction, timeout=limit.remaining)
+            if isinstance(stands, Decision):
+                return stands
+            tries += 1
+            await limit.sleep(pause(tries + 1, self._source))
+        return None
+
+    async def retire(self, store: str, transaction: WriteId, limit: Deadline) -> None:
+        """Has the store remove the outcome of a transaction of which no intent stands any more, after its life."""
+        found = await self._find(store, transaction, timeout=limit.remaining)
+        if isinstance(found, Stored) and _decision(found) is not None:
+            key, life = _key(transaction), self._settings.outcome_life
+            await self._write(store, key, found.etag, found.data, life, limit)
+
+    async def _create(self, store: str, transaction: WriteId, wanted: Decision, limit: Deadline) -> bool:
+        message = envelope_pb2.Outcome(committed=wanted is Decision.COMMITTED, time=self._clock.now())
+        data = frames.sealed(frames.OUTCOME, message.SerializeToString())
+        # An intent of an aborted transaction may arrive as late as any write; one of a committed transaction may stand
+        # for ever, and so must its outcome until all have been seen replaced.
+        life = None if wanted is Decision.COMMITTED else self._settings.outcome_life
+        return await self._write(store, _key(transaction), None, data, life, limit)
+
+    async def _write(
+        self, store: str, key: str, etag: StoreEtag | None, data: bytes, life: timedelta | None, limit: Deadline
+    ) -> bool:
+        """Writes an outcome; says whether that was certainly applied."""
+        try:
+            found = await self._stores.find(store, timeout=limit.remaining)
+            if await found.prepare(timeout=limit.remaining) is not None or limit.over:
+                return False
+            write = CompareAndSet(key=key, etag=etag, data=data, keep_for=life)
+            outcome = await found.write_alone(write, timeout=limit.remaining)
+        except KeepstateError as error:
+            _log.warning("outcome not written", store=store, reason=error.reason.value)
+            return False
+        if outcome.fate in (Fate.UNCERTAIN, Fate.FAILED):
+            _log.warning("outcome not confirmed", store=store, fate=outcome.fate.value, detail=outcome.detail)
+        return outcome.fate is Fate.APPLIED
+
+    async def _find(self, store: str, transaction: WriteId, *, timeout: float) -> Stored | Failure | None:
+        key = _key(transaction)
+        try:
+            found = await self._stores.find(store, timeout=timeout)
+            result = (await found.read([key], consistency=Consistency.STRONG, sure=True, timeout=timeout))[key]
+        except KeepstateError as error:
+            result = Failure(detail=error.reason.value)
+        if isinstance(result, Failure):
+            _log.warning("outcome not read", store=store, detail=result.detail)
+            return result
+        return result if isinstance(result, Stored) else None
+
+
+def _key(transaction: WriteId) -> str:
+    return internal_key(f"outcome/{transaction.hex()}")
+
+
+def _decision(stored: Stored) -> Decision | None:
+    body = frames.opened(frames.OUTCOME, stored.data)
+    if body is None:
+        return None
+    return Decision.COMMITTED if envelope_pb2.Outcome.FromString(body).committed else Decision.ABORTED
