@@ -58,7 +58,7 @@ __all__ = [
     "parse_key",
 ]
 
-from keepstate._connection import Retry
+from keepstate._repeats import Retry
 from keepstate.client import Client
 from keepstate.codecs import Bytes, Codec, Json, Model, Text
 from keepstate.errors import (

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["DEFAULT_RETRY", "DEFAULT_TIMEOUT", "Connection", "Retry"]
+__all__ = ["DEFAULT_TIMEOUT", "Connection", "request_of"]
 
 import asyncio
 import importlib.metadata
 import itertools
-import random
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,6 +20,7 @@ from google.protobuf.message import Message
 
 from keepstate import errors
 from keepstate._clock import ServiceClock, elapsed
+from keepstate._repeats import Attempts, Part, Retry
 from keepstate._status import error_of_call
 from keepstate.v1 import record_pb2, store_service_pb2
 from keepstate.v1 import state_service_pb2 as pb
@@ -43,28 +42,7 @@ _sleep = asyncio.sleep  # so that tests need not wait
 Req = TypeVar("Req", bound=Message)
 Resp = TypeVar("Resp")
 
-
-@dataclass(frozen=True, kw_only=True)
-class Retry:
-    """How calls that may be repeated are repeated when the service is unavailable, within their deadline.
-
-    The pauses double from ``initial`` to ``limit``, each shortened by chance by up to a half, and never shorter than
-    what the service asks for.
-    """
-
-    initial: timedelta = timedelta(milliseconds=50)
-    limit: timedelta = timedelta(seconds=1)
-
-    def pause(self, attempt: int, retry_after: timedelta | None) -> float:
-        """Seconds to wait after the attempt of this number, from 0 on."""
-        ceiling = min(self.limit, self.initial * 2 ** min(attempt, 32)).total_seconds()
-        jittered = random.uniform(ceiling / 2, ceiling)  # noqa: S311 (it keeps no secret)
-        return jittered if retry_after is None else retry_after.total_seconds() + jittered
-
-
 DEFAULT_TIMEOUT = timedelta(seconds=10)
-
-DEFAULT_RETRY = Retry()
 
 
 class Connection:
@@ -113,7 +91,7 @@ class Connection:
     async def call(
         self,
         method: grpc.aio.UnaryUnaryMultiCallable[Req, Resp],
-        request: Req,
+        message: Req,
         *,
         timeout: timedelta | None,
         writes: bool,
@@ -123,33 +101,70 @@ class Connection:
         Raises:
             KeepstateError: the call failed.
         """
-        deadline = time.monotonic() + (self._timeout if timeout is None else _seconds(timeout))
-        if writes:
-            await self._learn_time(deadline)
-            if time.monotonic() >= deadline:
+        part = Part(request=request_of(message))
+        attempts = await self.begin([part], timeout)
+        while True:
+            try:
+                return await self.send(method, message, attempts.seconds, writes=writes)
+            except errors.KeepstateError as error:
+                failure = error
+            told = part.failed(failure)
+            if not await self.pause_after([failure], attempts):
+                raise told
+            self.renew(part, failure)
+
+    async def begin(self, parts: Sequence[Part], timeout: timedelta | None) -> Attempts:
+        """Begin a call with these parts, and stamp their requests with the service's time.
+
+        Raises:
+            DeadlineExceeded: the call writes, and its time was up before the service told its time.
+        """
+        attempts = Attempts(self._retry, self._timeout if timeout is None else _seconds(timeout))
+        requests = [part.request for part in parts if part.request is not None]
+        if requests:
+            await self._learn_time(attempts.seconds)
+            if attempts.left <= 0:
                 raise errors.DeadlineExceeded(
                     "time was up before the write was sent", code=grpc.StatusCode.DEADLINE_EXCEEDED, nothing_sent=True
                 )
-            now = int(self._clock.now() * 1e9)
-            for each in _requests_in(request):
-                each.first_sent.FromNanoseconds(now)
-        attempt = 0
-        while True:
-            try:
-                return await self._send(method, request, deadline - time.monotonic(), writes=writes)
-            except errors.KeepstateError as error:
-                pause = self._pause_before_repeat(error, attempt, writes=writes)
-                if pause is None or time.monotonic() + pause >= deadline:
-                    raise
-            await _sleep(pause)
-            self._open()  # it may have been closed meanwhile
-            attempt += 1
+            now = self._now()
+            for request in requests:
+                request.first_sent.FromNanoseconds(now)
+        return attempts
 
-    async def _send(
-        self, method: grpc.aio.UnaryUnaryMultiCallable[Req, Resp], request: Req, timeout: float, *, writes: bool
+    async def pause_after(self, failures: Iterable[errors.KeepstateError], attempts: Attempts) -> bool:
+        """Wait until what failed so is to be sent again. False: it is not."""
+        pause = attempts.pause_after(failures)
+        if pause is None or self._closed:
+            return False
+        await _sleep(pause)
+        return attempts.left > 0 and not self._closed
+
+    def renew(self, part: Part, failure: errors.KeepstateError) -> None:
+        """Make a part whose last attempt failed so ready for the next."""
+        if part.request is None:
+            return
+        if failure.nothing_sent and not part.in_doubt:
+            # Nobody has seen the request. As a new one it costs less, and does not grow too old to be told.
+            part.request.CopyFrom(self.next_request())
+            part.request.first_sent.FromNanoseconds(self._now())
+        else:
+            part.request.attempt += 1
+
+    def _now(self) -> int:
+        """The service's time in nanoseconds since 1970."""
+        return int(self._clock.now() * 1e9)
+
+    async def send(
+        self, method: grpc.aio.UnaryUnaryMultiCallable[Req, Resp], message: Req, seconds: float, *, writes: bool
     ) -> Resp:
+        """Call the service once.
+
+        Raises:
+            KeepstateError: the call failed.
+        """
         sent = elapsed()
-        call = method(request, timeout=timeout)
+        call = method(message, timeout=seconds)
         try:
             response = await call
         except grpc.aio.AioRpcError as error:
@@ -170,29 +185,22 @@ class Connection:
         if metadata and isinstance(stamp := metadata.get(TIME_KEY), str):
             self._clock.observe(stamp, sent=sent, received=elapsed())
 
-    async def _learn_time(self, deadline: float) -> None:
+    async def _learn_time(self, seconds: float) -> None:
         """Ask for the service's time before the first write: by a wrong one it would be refused, or taken for old."""
-        # Of several first writes one asks, with its own deadline; the others wait no longer than theirs.
+        # Of several first writes one asks, with its own time; the others wait no longer than theirs.
+        until = time.monotonic() + seconds
         with suppress(TimeoutError):
-            async with asyncio.timeout(deadline - time.monotonic()), self._learning:
+            async with asyncio.timeout(seconds), self._learning:
                 if self._clock.known:
                     return
                 # Refusals tell the time too. Where nobody answers, the write's own failure says it better.
                 with suppress(errors.KeepstateError):
-                    await self._send(
+                    await self.send(
                         self.store_service.GetStore,
                         store_service_pb2.GetStoreRequest(),
-                        deadline - time.monotonic(),
+                        until - time.monotonic(),
                         writes=False,
                     )
-
-    def _pause_before_repeat(self, error: errors.KeepstateError, attempt: int, *, writes: bool) -> float | None:
-        # The one place that decides whether a call is repeated. Writes carry requests, but the service does not promise
-        # yet (contract, 11) that a repeated request is applied once. When it does, they are repeated here too, with the
-        # request's attempt counted up.
-        if self._retry is None or writes or not isinstance(error, errors.Unavailable):
-            return None
-        return self._retry.pause(attempt, error.retry_after)
 
 
 class _Channel:
@@ -204,16 +212,15 @@ class _Channel:
         self.store_service = StoreServiceStub(channel)
 
 
-def _requests_in(message: Message) -> Iterator[record_pb2.RequestId]:
-    """All requests that a message carries."""
+def request_of(message: Message) -> record_pb2.RequestId | None:
+    """The request that a message carries, to be changed in place. None: it carries none."""
     match message:
-        case pb.BatchRequest():
-            for operation in message.operations:
-                if kind := operation.WhichOneof("operation"):
-                    yield from _requests_in(getattr(operation, kind))
+        case pb.BatchOperation():
+            kind = message.WhichOneof("operation")
+            return request_of(getattr(message, kind)) if kind else None
         case pb.PutRequest() | pb.DeleteRequest() | pb.TouchRequest() | pb.UpdateRequest() | pb.TransactRequest():
-            if message.HasField("request"):
-                yield message.request
+            return message.request if message.HasField("request") else None
+    return None
 
 
 def _options() -> list[tuple[str, str | int]]:

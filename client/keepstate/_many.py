@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from keepstate import _messages as messages
+from keepstate._batch_call import call_batch
 from keepstate._batches import in_batches
 from keepstate._connection import Connection
-from keepstate.errors import Internal, KeepstateError, OutcomeUnknown, PartialFailure
+from keepstate.errors import KeepstateError, PartialFailure
 from keepstate.operations import Check, Delete, Get, Operation, Put
 from keepstate.records import Committed, Consistency, Record
 from keepstate.v1 import state_service_pb2 as pb
@@ -150,14 +151,8 @@ class ManyRecords(Generic[V]):
     async def _batch(
         self, operations: Sequence[Operation[T]], batched: Sequence[pb.BatchOperation], timeout: timedelta | None
     ) -> list[T | KeepstateError]:
-        writes = any(not message.HasField("get") for message in batched)
-        method = self._connection.state_service.Batch
-        request = pb.BatchRequest(operations=batched)
-        response = await self._connection.call(method, request, timeout=timeout, writes=writes)
-        if len(response.results) != len(operations):
-            kind = OutcomeUnknown if writes else Internal
-            raise kind(f"the service gave {len(response.results)} results for {len(operations)} operations")
-        pairs = zip(operations, response.results, strict=True)
+        results = await call_batch(self._connection, batched, timeout)
+        pairs = zip(operations, results, strict=True)
         return [messages.result_of(operation, result, self._scope.codec) for operation, result in pairs]
 
 

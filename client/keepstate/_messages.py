@@ -11,7 +11,6 @@ from typing import Any, Protocol, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from keepstate._status import error_of_status
 from keepstate.codecs import Codec
 from keepstate.errors import DecodeError, EncodeError, Internal, KeepstateError, NotFound
 from keepstate.operations import Check, Delete, Get, Operation, Put, Touch
@@ -129,8 +128,13 @@ class Scope:
         raise TypeError(f"a {type(operation).__name__} is not an operation of a batch")
 
 
-def result_of(operation: Operation[T], result: pb.BatchResult, codec: Codec[Any]) -> T | KeepstateError:
+def result_of(
+    operation: Operation[T], result: pb.BatchResult | KeepstateError, codec: Codec[Any]
+) -> T | KeepstateError:
     """What became of an operation of a batch: its answer, or its error as a value."""
+    if isinstance(result, KeepstateError):
+        nothing: Any = None
+        return nothing if isinstance(operation, Get) and is_missing(result) else result
     try:
         answer: T = _answer(operation, result, codec)
     except KeepstateError as error:
@@ -140,11 +144,6 @@ def result_of(operation: Operation[T], result: pb.BatchResult, codec: Codec[Any]
 
 def _answer(operation: Operation[Any], result: pb.BatchResult, codec: Codec[Any]) -> Any:
     match operation, result.WhichOneof("result"):
-        case _, "error":
-            error = error_of_status(result.error, writes=not isinstance(operation, Get))
-            if isinstance(operation, Get) and is_missing(error):
-                return None
-            raise error
         case Get(), "get":
             return record(result.get.record, operation.codec or codec)
         case Put(), "put":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["error_of_call", "error_of_status"]
+__all__ = ["as_of_read", "error_of_call", "error_of_status"]
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -140,6 +140,16 @@ def error_of_call(error: grpc.aio.AioRpcError, *, writes: bool) -> errors.Keepst
 def error_of_status(status: status_pb2.Status, *, writes: bool) -> errors.KeepstateError:
     """The typed error of one failed operation of a batch."""
     return _error(_failure(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status, status.message), writes=writes)
+
+
+def as_of_read(error: errors.KeepstateError) -> errors.KeepstateError:
+    """What the failure of a whole call means for a read in it, of which no outcome can be unknown."""
+    if not isinstance(error, errors.OutcomeUnknown):
+        return error
+    kind = _BY_CODE[error.code] if error.code else errors.Internal
+    read = kind(error.message, code=error.code, correlation_id=error.correlation_id)
+    read.__cause__ = error.__cause__
+    return read
 
 
 def _error(failure: _Failure, *, writes: bool) -> errors.KeepstateError:

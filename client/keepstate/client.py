@@ -8,8 +8,9 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
-from keepstate._connection import DEFAULT_RETRY, DEFAULT_TIMEOUT, Connection, Retry
+from keepstate._connection import DEFAULT_TIMEOUT, Connection
 from keepstate._messages import Scope
+from keepstate._repeats import DEFAULT_RETRY, Retry
 from keepstate.codecs import Codec, Json
 from keepstate.state import State
 
@@ -69,7 +70,7 @@ class Client(State[V]):
             namespace: empty: the default namespace.
             store: the Dapr state component that keeps the records. Empty: the service's default store.
             timeout: how long a call may take, with its repeats, unless the call has its own.
-            retry: how reads are repeated while the service is unavailable. None: not at all.
+            retry: how calls are repeated when the service is unavailable or an answer was lost. None: not at all.
         """
         connection = Connection(address, timeout=timeout, retry=retry)
         super().__init__(connection, Scope(store=store, namespace=namespace, codec=codec or Json()))

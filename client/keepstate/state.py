@@ -35,7 +35,8 @@ class State(ManyRecords[V]):
     * ``DeadlineExceeded``: ``timeout`` (by default the client's) was up;
     * writes ``OutcomeUnknown``: nobody can tell whether the write was applied.
 
-    Reads are repeated while the service is unavailable, until their time is up; writes are not.
+    While the service is unavailable, or where an answer was lost, calls are repeated until their time is up. A repeated
+    write is the same request, which the service applies once.
     """
 
     def namespace(self, name: str) -> State[V]:

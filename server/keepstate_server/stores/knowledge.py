@@ -35,11 +35,6 @@ class Knowledge:
             9: PromiseStatus(number=9, keeping=Keeping.NATIVE, reason="staged where other stores take part")
             if isolation is Isolation.ROLLBACK
             else PromiseStatus(number=9, keeping=Keeping.STAGED, reason="by intents and an outcome"),
-            11: PromiseStatus(
-                number=11,
-                keeping=Keeping.STAGED,
-                reason="requests are remembered; clients do not repeat writes by themselves in this version",
-            ),
             12: PromiseStatus(number=12, keeping=Keeping.REFUSED, reason="not offered in this version"),
             15: PromiseStatus(number=15, keeping=Keeping.REFUSED, reason="no grants in this version: loopback only"),
         }

@@ -6,12 +6,13 @@ Run as a program it prints its port and serves until its standard input is close
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -59,12 +60,35 @@ def refusal(
 
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
+M = TypeVar("M", bound=Message)
+
+
+def once(method: Callable[[FakeService, Any], M]) -> Callable[[FakeService, Any], M]:
+    """Has a write remember its request, and answer a repeat as it did first."""
+
+    @functools.wraps(method)
+    def performed(self: FakeService, request: Any) -> M:
+        if not request.HasField("request"):
+            return method(self, request)
+        at = (request.request.client, request.request.number)
+        if at not in self.remembered:
+            self.remembered[at] = method(self, request)
+        answer = self.remembered[at]
+        assert isinstance(answer, Message)
+        return answer  # type: ignore[return-value]
+
+    return performed
+
 
 class FakeService:
-    """Both services. ``calls`` has every request; ``script`` the answers to give before the honest ones."""
+    """Both services. ``calls`` has every request; ``script`` the answers to give before the honest ones.
+
+    A write's request is remembered, with its answer: repeated it gets that again.
+    """
 
     def __init__(self) -> None:
         self.records: dict[tuple[str, str, str], record_pb2.Record] = {}
+        self.remembered: dict[tuple[int, int], Message] = {}
         self.calls: list[tuple[str, Any]] = []
         self.script: deque[Refusal | Handler] = deque()
         self.clock: Callable[[], float] = time.time
@@ -75,14 +99,7 @@ class FakeService:
     async def serve(self) -> tuple[grpc.aio.Server, str]:
         """Start serving, and return the server and its address."""
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 16 << 20)])
-        state: dict[str, tuple[type[Message], Callable[[Any], Message]]] = {
-            "Get": (pb.GetRequest, self.get),
-            "Put": (pb.PutRequest, self.put),
-            "Delete": (pb.DeleteRequest, self.delete),
-            "Touch": (pb.TouchRequest, self.touch),
-            "Batch": (pb.BatchRequest, self.batch),
-            "Transact": (pb.TransactRequest, self.transact),
-        }
+        state = self._state_methods()
         stores: dict[str, tuple[type[Message], Callable[[Any], Message]]] = {
             "ListStores": (store_service_pb2.ListStoresRequest, self.list_stores),
             "GetStore": (store_service_pb2.GetStoreRequest, self.get_store),
@@ -100,6 +117,26 @@ class FakeService:
         port = server.add_insecure_port("localhost:0")
         await server.start()
         return server, f"localhost:{port}"
+
+    def _state_methods(self) -> dict[str, tuple[type[Message], Callable[[Any], Message]]]:
+        return {
+            "Get": (pb.GetRequest, self.get),
+            "Put": (pb.PutRequest, self.put),
+            "Delete": (pb.DeleteRequest, self.delete),
+            "Touch": (pb.TouchRequest, self.touch),
+            "Batch": (pb.BatchRequest, self.batch),
+            "Transact": (pb.TransactRequest, self.transact),
+        }
+
+    def lose_replies(self, count: int = 1) -> None:
+        """The next calls are performed, and their connections break before the answers arrive."""
+        methods = dict(self._state_methods().values())
+
+        async def lose(request: Any, context: Any) -> None:
+            methods[type(request)](request)
+            raise Refused(refusal(grpc.StatusCode.UNAVAILABLE, message="Socket closed"))
+
+        self.script.extend([lose] * count)
 
     def _handler(self, name: str, method: Callable[[Any], Message]) -> Any:
         async def handle(request: Any, context: Any) -> Any:
@@ -144,6 +181,7 @@ class FakeService:
             found.expire_time.FromNanoseconds(int(self.clock() * 1e9) + request.slide_ttl.ToNanoseconds())
         return pb.GetResponse(record=found)
 
+    @once
     def put(self, request: pb.PutRequest) -> pb.PutResponse:
         old = self._check(request)
         new = record_pb2.Record(
@@ -158,11 +196,13 @@ class FakeService:
         self.records[self._at(request.name)] = new
         return pb.PutResponse(etag=new.etag)
 
+    @once
     def delete(self, request: pb.DeleteRequest) -> pb.DeleteResponse:
         existed = self._check(request) is not None
         self.records.pop(self._at(request.name), None)
         return pb.DeleteResponse(existed=existed)
 
+    @once
     def touch(self, request: pb.TouchRequest) -> pb.TouchResponse:
         self._check(request)
         found = self._need(request.name)
@@ -184,6 +224,7 @@ class FakeService:
             results.append(result)
         return pb.BatchResponse(results=results)
 
+    @once
     def transact(self, request: pb.TransactRequest) -> pb.TransactResponse:
         for part in (*request.checks, *request.puts, *request.deletes):
             self._check(part, named=True)

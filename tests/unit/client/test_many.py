@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -35,6 +36,13 @@ from keepstate.v1 import state_service_pb2 as pb
 from tests.unit.client.fake_service import FakeService, refusal
 
 DOWN = refusal(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", message="down")
+
+
+@pytest.fixture
+async def hasty(address: str) -> AsyncIterator[Client[Any]]:
+    """A client that repeats nothing."""
+    async with Client(address, retry=None) as client:
+        yield client
 
 
 def sizes(service: FakeService) -> list[int]:
@@ -85,13 +93,13 @@ async def test_an_empty_batch_sends_nothing(state: Client[Any], service: FakeSer
     assert service.calls == []
 
 
-async def test_a_batch_with_a_missing_answer_is_no_success(state: Client[Any], service: FakeService) -> None:
+async def test_a_batch_with_a_missing_answer_is_no_success(hasty: Client[Any], service: FakeService) -> None:
     async def nothing(request: Any, context: Any) -> Any:
         return pb.BatchResponse()
 
     service.script.append(nothing)
     with pytest.raises(OutcomeUnknown, match="0 results for 1 operations"):
-        await state.batch([Put("a", 1)])
+        await hasty.batch([Put("a", 1)])
 
 
 async def test_only_operations_of_a_batch_are_taken(state: Client[Any]) -> None:
@@ -140,7 +148,7 @@ async def test_what_fails_in_many_hides_nothing(state: Client[Any]) -> None:
 
 
 async def test_a_failed_batch_tells_what_was_done_and_what_was_not_sent(
-    state: Client[Any], service: FakeService
+    hasty: Client[Any], service: FakeService
 ) -> None:
     async def succeed(request: Any, context: Any) -> Any:
         return None
@@ -148,7 +156,7 @@ async def test_a_failed_batch_tells_what_was_done_and_what_was_not_sent(
     service.script.extend([succeed, DOWN])
     values = {f"k{i}": i for i in range(2_500)}
     with pytest.raises(PartialFailure, match="1000 of 2500 records failed, 500 were not sent") as caught:
-        await state.put_many(values)
+        await hasty.put_many(values)
     keys = list(values)
     assert list(caught.value.results) == keys[:1_000]
     assert list(caught.value.errors) == keys[1_000:2_000]
@@ -156,10 +164,10 @@ async def test_a_failed_batch_tells_what_was_done_and_what_was_not_sent(
     assert caught.value.unsent == tuple(keys[2_000:])
 
 
-async def test_where_nothing_was_done_the_error_is_the_plain_one(state: Client[Any], service: FakeService) -> None:
+async def test_where_nothing_was_done_the_error_is_the_plain_one(hasty: Client[Any], service: FakeService) -> None:
     service.script.append(DOWN)
     with pytest.raises(Unavailable):
-        await state.put_many({"a": 1})
+        await hasty.put_many({"a": 1})
 
 
 async def test_a_value_that_cannot_be_encoded_leaves_nothing_half_done(
