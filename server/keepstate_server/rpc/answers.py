@@ -10,7 +10,7 @@ from keepstate_server.domain.records import Record, etag_of
 from keepstate_server.domain.times import Instant
 from keepstate_server.stores.catalog import StoreInfo
 
-__all__ = ["batch_result", "deleted", "found", "store", "touched", "written"]
+__all__ = ["batch_result", "deleted", "found", "snapshot_item", "store", "touched", "written"]
 
 _KEEPING = {
     Keeping.NATIVE: store_service_pb2.KEEPING_NATIVE,
@@ -52,6 +52,11 @@ def batch_result(name: RecordName, answer: Answer) -> state_service_pb2.BatchRes
             return state_service_pb2.BatchResult(touch=touched(answer))
 
 
+def snapshot_item(name: RecordName, record: Record | None) -> state_service_pb2.SnapshotItem:
+    """Returns one record of a snapshot; None: there was none."""
+    return state_service_pb2.SnapshotItem(name=_name(name), record=_record(name, record) if record else None)
+
+
 def store(info: StoreInfo) -> store_service_pb2.Store:
     """Returns a store as callers see it."""
     return store_service_pb2.Store(
@@ -71,7 +76,7 @@ def store(info: StoreInfo) -> store_service_pb2.Store:
 
 def _record(name: RecordName, record: Record) -> record_pb2.Record:
     return record_pb2.Record(
-        name=record_pb2.RecordName(store=name.store, namespace=name.namespace, key=name.key),
+        name=_name(name),
         value=record.value,
         content_type=record.content_type,
         etag=etag_of(record.version),
@@ -79,6 +84,10 @@ def _record(name: RecordName, record: Record) -> record_pb2.Record:
         update_time=_timestamp(record.update_time),
         expire_time=_timestamp(record.expire_time),
     )
+
+
+def _name(name: RecordName) -> record_pb2.RecordName:
+    return record_pb2.RecordName(store=name.store, namespace=name.namespace, key=name.key)
 
 
 def _timestamp(instant: Instant | None) -> Timestamp | None:

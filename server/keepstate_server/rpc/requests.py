@@ -55,6 +55,7 @@ class Limits:
     transaction_records: int = 100
     transaction_value_bytes: int = 1024 * 1024
     transaction_name_bytes: int = 16 * 1024
+    snapshot_records: int = 100
 
 
 def carries_repeat(message: Message, now: Instant, *, resent: bool) -> bool:
@@ -182,8 +183,8 @@ class Reader:
 
     def transaction(
         self, message: state_service_pb2.TransactRequest
-    ) -> tuple[list[TransactionOperation], Request | None]:
-        """Reads a transaction: its checks, puts and deletes in this order, and its request.
+    ) -> tuple[Mapping[str, TransactionOperation], Request | None]:
+        """Reads a transaction: its checks, puts and deletes in this order, each by its path, and its request.
 
         Raises:
             NotImplementedYet: it holds updates.
@@ -208,7 +209,21 @@ class Reader:
         self._transaction_limits(operations)
         request = self.request(message, "")
         self.finish()
-        return list(operations.values()), request
+        return operations, request
+
+    def snapshot(self, message: state_service_pb2.SnapshotRequest) -> list[RecordName]:
+        """Reads the names of a snapshot.
+
+        Raises:
+            InvalidFields: something is wrong.
+        """
+        count = len(message.names)
+        if not 1 <= count <= self.limits.snapshot_records:
+            self.wrong("names", f"must be 1 to {self.limits.snapshot_records}, not {count}")
+            self.finish()
+        names = [self.name(name, f"names[{index}]") for index, name in enumerate(message.names)]
+        self.finish()
+        return names
 
     # Parts
 

@@ -1,7 +1,11 @@
 """The StateService."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
 from keepstate.v1 import state_service_pb2, state_service_pb2_grpc
 from keepstate_server.domain.errors import KeepstateError, NotImplementedYet, StoreNotFound
+from keepstate_server.domain.names import RecordName
 from keepstate_server.domain.operations import Deleted, Found, Operation, Touched, Written
 from keepstate_server.engine.engine import Engine
 from keepstate_server.engine.settings import EngineSettings
@@ -98,22 +102,12 @@ class StateServicer(state_service_pb2_grpc.StateServiceServicer):
     async def Transact(
         self, request: state_service_pb2.TransactRequest, begun: Call
     ) -> state_service_pb2.TransactResponse:
-        """See the proto. In this version within one store, and only where that rolls back."""
+        """See the proto."""
         reader = await self._reader(begun)
         operations, repeatable = reader.transaction(request)
         first_put, first_delete = len(request.checks), len(request.checks) + len(request.puts)
-        try:
-            answered = await self._engine.transact(operations, repeatable, begun.deadline)
-        except StoreNotFound as error:
-            index = next(at for at, each in enumerate(operations) if each.name.store == error.store)
-            part = (
-                f"checks[{index}]"
-                if index < first_put
-                else f"puts[{index - first_put}]"
-                if index < first_delete
-                else f"deletes[{index - first_delete}]"
-            )
-            raise StoreNotFound(error.store, field=f"{part}.name.store") from None
+        with _named_by({f"{path}name": each.name for path, each in operations.items()}):
+            answered = await self._engine.transact(list(operations.values()), repeatable, begun.deadline)
         return state_service_pb2.TransactResponse(
             puts=[answers.written(each) for each in answered[first_put:first_delete] if isinstance(each, Written)],
             deletes=[answers.deleted(each) for each in answered[first_delete:] if isinstance(each, Deleted)],
@@ -123,8 +117,12 @@ class StateServicer(state_service_pb2_grpc.StateServiceServicer):
     async def Snapshot(
         self, request: state_service_pb2.SnapshotRequest, begun: Call
     ) -> state_service_pb2.SnapshotResponse:
-        """See the proto. Not offered in this version."""
-        raise NotImplementedYet("snapshots")
+        """See the proto."""
+        names = (await self._reader(begun)).snapshot(request)
+        with _named_by({f"names[{index}]": name for index, name in enumerate(names)}):
+            records = await self._engine.snapshot(names, begun.deadline)
+        items = [answers.snapshot_item(name, record) for name, record in zip(names, records, strict=True)]
+        return state_service_pb2.SnapshotResponse(items=items)
 
     async def _perform(self, reader: Reader, operation: Operation, begun: Call) -> Found | Written | Deleted | Touched:
         reader.finish()
@@ -148,3 +146,13 @@ class StateServicer(state_service_pb2_grpc.StateServiceServicer):
         sent_before = carries_repeat(request.operations[index], begun.now, resent=begun.resent)
         status = status_of(error, store_field=field, correlation_id=begun.correlation_id, sent_before=sent_before)
         return state_service_pb2.BatchResult(error=status)
+
+
+@contextmanager
+def _named_by(fields: Mapping[str, RecordName]) -> Iterator[None]:
+    """Has an unknown store be the fault of the first of ``fields`` that names it."""
+    try:
+        yield
+    except StoreNotFound as error:
+        field = next(path for path, name in fields.items() if name.store == error.store)
+        raise StoreNotFound(error.store, field=f"{field}.store") from None

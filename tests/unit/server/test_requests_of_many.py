@@ -1,4 +1,4 @@
-"""Batches and transactions are read in order, and every wrong field of them is named."""
+"""Batches, transactions and snapshots are read in order, and every wrong field of them is named."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from keepstate.v1.state_service_pb2 import (
     Check,
     DeleteRequest,
     PutRequest,
+    SnapshotRequest,
     TransactRequest,
     UpdateRequest,
 )
@@ -46,11 +47,11 @@ def test_a_transaction_is_read_in_the_order_checks_puts_deletes() -> None:
         request=request_id(),
     )
     operations, request = reader().transaction(message)
-    assert [(type(each), each.name.key) for each in operations] == [
-        (asked.Check, "a"),
-        (asked.Put, "b"),
-        (asked.Put, "c"),
-        (asked.Delete, "d"),
+    assert [(path, type(each), each.name.key) for path, each in operations.items()] == [
+        ("checks[0].", asked.Check, "a"),
+        ("puts[0].", asked.Put, "b"),
+        ("puts[1].", asked.Put, "c"),
+        ("deletes[0].", asked.Delete, "d"),
     ]
     assert request is not None
     assert request.number == 9
@@ -120,3 +121,30 @@ def test_limits_are_settings() -> None:
     assert wrong(lambda one: one.put(put), limits=limits) == ["value"]
     assert wrong(lambda one: one.transaction(puts(["a", "b"])), limits=limits) == ["puts"]
     assert wrong(lambda one: one.transaction(puts(["ab"], b"123")), limits=limits) == ["puts", "puts"]
+
+
+# Snapshots
+
+
+def test_the_names_of_a_snapshot_are_read_in_order_and_may_come_twice() -> None:
+    names = [RecordName(key="b", store="other"), NAME, RecordName(key="k", namespace="n"), NAME]
+    read = reader().snapshot(SnapshotRequest(names=names))
+    assert [(each.store, each.namespace, each.key) for each in read] == [
+        ("other", "", "b"),
+        ("model", "", "k"),
+        ("model", "n", "k"),
+        ("model", "", "k"),
+    ]
+
+
+@pytest.mark.parametrize("count", [0, 101])
+def test_a_snapshot_of_none_or_too_many_is_refused_without_reading_them(count: int) -> None:
+    assert wrong(lambda one: one.snapshot(SnapshotRequest(names=[RecordName()] * count))) == ["names"]
+
+
+def test_every_wrong_name_of_a_snapshot_is_named() -> None:
+    message = SnapshotRequest(names=[NAME, RecordName(), RecordName(key="k", namespace="a||b")])
+    assert wrong(lambda one: one.snapshot(message)) == ["names[1].key", "names[2].namespace"]
+    assert wrong(lambda one: one.snapshot(SnapshotRequest(names=[NAME])), default_store=None) == ["names[0].store"]
+    hundred = SnapshotRequest(names=[RecordName(key="k" * 512)] * 100)
+    assert wrong(lambda one: one.snapshot(hundred)) == []

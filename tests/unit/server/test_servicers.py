@@ -29,6 +29,7 @@ from keepstate.v1.state_service_pb2 import (
 from keepstate.v1.store_service_pb2 import (
     KEEPING_NATIVE,
     KEEPING_REFUSED,
+    KEEPING_STAGED,
     GetStoreRequest,
     ListStoresRequest,
     ProbeStoreRequest,
@@ -202,9 +203,9 @@ async def test_wrong_fields_are_refused_before_the_store_is_asked(service: Servi
     assert service.sidecar.asked == []
 
 
-@pytest.mark.parametrize("kind", ["Update", "Snapshot", "ProbeStore"])
+@pytest.mark.parametrize("kind", ["Update", "ProbeStore"])
 async def test_what_is_not_built_yet_is_unimplemented(service: Service, kind: str) -> None:
-    request = {"Update": UpdateRequest(), "Snapshot": SnapshotRequest(), "ProbeStore": ProbeStoreRequest()}[kind]
+    request = {"Update": UpdateRequest(), "ProbeStore": ProbeStoreRequest()}[kind]
     method = service.stores.ProbeStore if kind == "ProbeStore" else getattr(service.state, kind)
     context = await bad(method, request)
     assert context.code is grpc.StatusCode.UNIMPLEMENTED
@@ -302,22 +303,39 @@ async def test_a_missing_store_in_a_transaction_is_the_fault_of_the_record_that_
     assert (context.code, context.fields) == (grpc.StatusCode.INVALID_ARGUMENT, [field])
 
 
-@pytest.mark.parametrize(
-    ("request_", "capability"),
-    [
-        (TransactRequest(puts=[put("k", store="redis")]), "rollback"),
-        (TransactRequest(puts=[put("k"), put("k", store="redis")]), "transactions over several stores"),
-    ],
-    ids=["redis", "several"],
-)
-async def test_a_transaction_that_cannot_be_promised_is_refused(
-    service: Service, request_: TransactRequest, capability: str
-) -> None:
-    context = await bad(service.state.Transact, request_)
+async def test_a_transaction_over_stores_is_applied_in_all_of_them(service: Service) -> None:
+    answer = await good(service.state.Transact, TransactRequest(puts=[put("k"), put("l", store="redis")]))
+    for name, each in zip((RecordName(key="k"), RecordName(store="redis", key="l")), answer.puts, strict=True):
+        found = await good(service.state.Get, GetRequest(name=name))
+        assert found.record.etag == each.etag
+
+
+async def test_a_transaction_with_a_store_of_an_unknown_kind_changes_nothing(service: Service) -> None:
+    context = await bad(service.state.Transact, TransactRequest(puts=[put("k"), put("k", store="mongo")]))
     assert context.code is grpc.StatusCode.FAILED_PRECONDITION
-    assert context.info.metadata["capability"] == capability
-    written = [item.key for asked in service.sidecar.asked for item in asked.items]
-    assert all(key.startswith("%keepstate/") for key in written)
+    assert context.info.metadata["store"] == "mongo"
+    assert [asked for asked in service.sidecar.asked if asked.items] == []
+
+
+async def test_a_snapshot_tells_each_name_that_was_asked_for_also_one_asked_for_twice(service: Service) -> None:
+    etags = [(await good(service.state.Put, message)).etag for message in (put("k"), put("l", store="redis"))]
+    names = [RecordName(store=store, key=key) for store, key in (("redis", "l"), ("", "k"), ("", "none"), ("db", "k"))]
+    items = (await good(service.state.Snapshot, SnapshotRequest(names=names))).items
+    assert [(each.name.store, each.name.key) for each in items] == [
+        ("redis", "l"),
+        ("db", "k"),
+        ("db", "none"),
+        ("db", "k"),
+    ]
+    assert [each.record.etag for each in items] == [etags[1], etags[0], "", etags[0]]
+    assert not items[2].HasField("record")
+    assert items[0].record.name == items[0].name
+
+
+async def test_a_missing_store_in_a_snapshot_is_the_fault_of_the_name_that_names_it(service: Service) -> None:
+    names = [RecordName(key="k"), RecordName(store="nowhere", key="k"), RecordName(store="nowhere", key="l")]
+    context = await bad(service.state.Snapshot, SnapshotRequest(names=names))
+    assert (context.code, context.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["names[1].store"])
 
 
 # Requests
@@ -435,7 +453,7 @@ async def test_stores_are_listed_with_what_is_promised(service: Service) -> None
     stores = (await good(service.stores.ListStores, ListStoresRequest())).stores
     assert [(store.name, store.is_default) for store in stores] == [("db", True), ("mongo", False), ("redis", False)]
     transactions = {store.name: store.promises[8].keeping for store in stores}
-    assert transactions == {"db": KEEPING_NATIVE, "mongo": KEEPING_REFUSED, "redis": KEEPING_REFUSED}
+    assert transactions == {"db": KEEPING_NATIVE, "mongo": KEEPING_REFUSED, "redis": KEEPING_STAGED}
 
 
 async def test_an_empty_name_asks_for_the_default_store(service: Service) -> None:
