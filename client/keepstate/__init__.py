@@ -10,6 +10,7 @@ from __future__ import annotations
 
 __all__ = [
     "AlreadyExists",
+    "Append",
     "Bytes",
     "Cancelled",
     "Check",
@@ -25,11 +26,13 @@ __all__ = [
     "FailedPrecondition",
     "FieldViolation",
     "Get",
+    "Increment",
     "Internal",
     "InvalidArgument",
     "Json",
     "Keeping",
     "KeepstateError",
+    "MergePatch",
     "Model",
     "NotFound",
     "Operation",
@@ -53,7 +56,9 @@ __all__ = [
     "Unavailable",
     "Unimplemented",
     "UnsupportedByStore",
+    "Update",
     "UpdateNotApplicable",
+    "Updated",
     "key",
     "parse_key",
 ]
@@ -87,7 +92,7 @@ from keepstate.errors import (
     UpdateNotApplicable,
 )
 from keepstate.keys import key, parse_key
-from keepstate.operations import Check, Delete, Get, Operation, Put, Touch
-from keepstate.records import Committed, Consistency, Record, RecordName, Touched
+from keepstate.operations import Append, Check, Delete, Get, Increment, MergePatch, Operation, Put, Touch, Update
+from keepstate.records import Committed, Consistency, Record, RecordName, Touched, Updated
 from keepstate.state import State
 from keepstate.stores import Keeping, Promise, StoreInfo

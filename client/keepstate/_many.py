@@ -13,7 +13,7 @@ from keepstate._batch_call import call_batch
 from keepstate._batches import in_batches
 from keepstate._connection import Connection
 from keepstate.errors import KeepstateError, PartialFailure
-from keepstate.operations import Check, Delete, Get, Operation, Put
+from keepstate.operations import Check, Delete, Get, Operation, Put, Update
 from keepstate.records import Committed, Consistency, Record
 from keepstate.v1 import state_service_pb2 as pb
 
@@ -35,8 +35,8 @@ class ManyRecords(Generic[V]):
 
         Returns:
             What each operation answers, in the order of the operations: a ``Get`` its record or None, a ``Put`` the
-            new etag, a ``Delete`` whether the record was there, a ``Touch`` a ``Touched``; or, where it failed, the
-            error that the operation would have raised as a call of its own.
+            new etag, a ``Delete`` whether the record was there, a ``Touch`` a ``Touched``, an update an ``Updated``;
+            or, where it failed, the error that the operation would have raised as a call of its own.
 
         Raises:
             EncodeError: a value cannot be encoded. Nothing was sent.
@@ -114,6 +114,7 @@ class ManyRecords(Generic[V]):
         checks: Iterable[Check] = (),
         puts: Iterable[Put] = (),
         deletes: Iterable[Delete] = (),
+        updates: Iterable[Update[Any]] = (),
         timeout: timedelta | None = None,
     ) -> Committed:
         """Perform all writes or none, if all of their preconditions and all checks hold at one moment.
@@ -124,6 +125,7 @@ class ManyRecords(Generic[V]):
             Conflict: an etag did not match; carries the record's name and its current etag.
             AlreadyExists: ``if_absent``, and there is a record; carries its name and etag.
             NotFound: ``if_exists``, and there is none; carries its name.
+            UpdateNotApplicable: an update does not fit the value that it met.
             TransactionConflict: writes of others came between again and again. Begin anew.
             EncodeError: a value cannot be encoded. Nothing was sent.
         """
@@ -131,6 +133,7 @@ class ManyRecords(Generic[V]):
             checks=[self._scope.check(check) for check in checks],
             puts=[self._scope.put(put, None) for put in puts],
             deletes=[self._scope.delete(delete, None) for delete in deletes],
+            updates=[self._scope.update(update, None) for update in updates],
             request=self._connection.next_request(),
         )
         method = self._connection.state_service.Transact

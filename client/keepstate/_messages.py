@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Scope", "committed", "record", "result_of", "store_info", "touched"]
+__all__ = ["Scope", "committed", "record", "result_of", "store_info", "touched", "updated"]
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,15 +11,18 @@ from typing import Any, Protocol, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from keepstate.codecs import Codec
+from keepstate.codecs import Codec, Json
 from keepstate.errors import DecodeError, EncodeError, Internal, KeepstateError, NotFound
-from keepstate.operations import Check, Delete, Get, Operation, Put, Touch
-from keepstate.records import Committed, Consistency, Record, RecordName, Touched
+from keepstate.operations import Append, Check, Delete, Get, Increment, MergePatch, Operation, Put, Touch, Update
+from keepstate.records import Committed, Consistency, Record, RecordName, Touched, Updated
 from keepstate.stores import Keeping, Promise, StoreInfo
 from keepstate.v1 import record_pb2, store_service_pb2
 from keepstate.v1 import state_service_pb2 as pb
 
 T = TypeVar("T")
+
+_JSON = Json()
+"""What updates work on."""
 
 _CONSISTENCIES = {
     Consistency.STRONG: record_pb2.CONSISTENCY_STRONG,
@@ -70,18 +73,35 @@ class Scope:
         codec = operation.codec or self.codec
         request = pb.PutRequest(
             name=self.name(operation),
-            value=_encode(codec, operation),
+            value=_encode(codec, operation.key, operation.value),
             content_type=codec.content_type,
             precondition=_precondition(operation.if_absent, operation.if_exists, operation.if_etag),
             request=request_id,
             consistency=_CONSISTENCIES[operation.consistency],
         )
-        if operation.ttl is not None:
-            request.ttl.FromTimedelta(operation.ttl)
-        elif operation.expire_at is not None:
-            request.expire_time.FromDatetime(operation.expire_at)
-        elif operation.keep_expiry:
-            request.keep_expiry = True
+        _set_expiry(request, operation)
+        return request
+
+    def update(self, operation: Update[Any], request_id: record_pb2.RequestId | None) -> pb.UpdateRequest:
+        """The message of a change at the service."""
+        request = pb.UpdateRequest(
+            name=self.name(operation),
+            precondition=_precondition(operation.if_absent, operation.if_exists, operation.if_etag),
+            request=request_id,
+            consistency=_CONSISTENCIES[operation.consistency],
+        )
+        match operation:
+            case Increment(delta=delta, initial=initial, minimum=minimum, maximum=maximum):
+                increment = pb.Increment(delta=delta, initial=initial, minimum=minimum, maximum=maximum)
+                request.increment.CopyFrom(increment)
+            case Append(items=items, max_length=max_length):
+                encoded = [_encode(_JSON, operation.key, item) for item in items]
+                request.append.CopyFrom(pb.Append(items=encoded, max_length=max_length or 0))
+            case MergePatch(patch=patch):
+                request.merge_patch.CopyFrom(pb.MergePatch(patch=_encode(_JSON, operation.key, patch)))
+            case _:
+                raise TypeError(f"a {type(operation).__name__} is not an update")
+        _set_expiry(request, operation)
         return request
 
     def delete(self, operation: Delete, request_id: record_pb2.RequestId | None) -> pb.DeleteRequest:
@@ -123,6 +143,8 @@ class Scope:
                 return pb.BatchOperation(put=self.put(operation, next_request()))
             case Delete():
                 return pb.BatchOperation(delete=self.delete(operation, next_request()))
+            case Update():
+                return pb.BatchOperation(update=self.update(operation, next_request()))
             case Touch():
                 return pb.BatchOperation(touch=self.touch(operation, next_request()))
         raise TypeError(f"a {type(operation).__name__} is not an operation of a batch")
@@ -152,6 +174,8 @@ def _answer(operation: Operation[Any], result: pb.BatchResult, codec: Codec[Any]
             return result.delete.existed
         case Touch(), "touch":
             return touched(result.touch)
+        case Update(), "update":
+            return updated(result.update)
     raise Internal("the service answered an operation with a result of another kind")
 
 
@@ -183,9 +207,19 @@ def touched(message: pb.TouchResponse) -> Touched:
     return Touched(etag=message.etag, expire_time=_time(message, "expire_time"))
 
 
+def updated(message: pb.UpdateResponse) -> Updated[Any]:
+    """What an update left."""
+    left = record(message.record, _JSON) if message.HasField("record") else None
+    return Updated(record=left, repeated=message.repeated)
+
+
 def committed(message: pb.TransactResponse) -> Committed:
     """What a transaction did."""
-    return Committed(puts=tuple(p.etag for p in message.puts), deletes=tuple(d.existed for d in message.deletes))
+    return Committed(
+        puts=tuple(put.etag for put in message.puts),
+        deletes=tuple(delete.existed for delete in message.deletes),
+        updates=tuple(updated(update) for update in message.updates),
+    )
 
 
 def store_info(message: store_service_pb2.Store) -> StoreInfo:
@@ -217,13 +251,20 @@ def _precondition(if_absent: bool, if_exists: bool, if_etag: str | None) -> reco
     return None
 
 
-def _encode(codec: Codec[Any], operation: Put) -> bytes:
+def _set_expiry(request: pb.PutRequest | pb.UpdateRequest, operation: Put | Update[Any]) -> None:
+    if operation.ttl is not None:
+        request.ttl.FromTimedelta(operation.ttl)
+    elif operation.expire_at is not None:
+        request.expire_time.FromDatetime(operation.expire_at)
+    elif operation.keep_expiry:
+        request.keep_expiry = True
+
+
+def _encode(codec: Codec[Any], key: str, value: Any) -> bytes:
     try:
-        return codec.encode(operation.value)
+        return codec.encode(value)
     except Exception as error:
-        raise EncodeError(
-            f"cannot encode the value of {operation.key!r} as {codec.content_type}: {_words(error)}"
-        ) from error
+        raise EncodeError(f"cannot encode the value of {key!r} as {codec.content_type}: {_words(error)}") from error
 
 
 def _decode(codec: Codec[T], message: record_pb2.Record) -> T:

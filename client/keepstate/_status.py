@@ -57,6 +57,7 @@ _FIELDS: Mapping[type[errors.KeepstateError], _Fields] = {
     errors.AlreadyExists: lambda f: {"name": f.name, "etag": f.metadata.get("etag") or None},
     errors.Conflict: lambda f: {"name": f.name, "etag": f.metadata.get("etag") or None},
     errors.InvalidArgument: lambda f: {"violations": f.violations},
+    errors.UpdateNotApplicable: lambda f: {"name": f.name},
     errors.UnsupportedByStore: lambda f: {"capability": f.metadata.get("capability", "")},
     errors.Unavailable: lambda f: {"retry_after": f.retry_after},
     errors.ResourceExhausted: lambda f: {"retry_after": f.retry_after, "limit": f.metadata.get("limit", "")},

@@ -183,7 +183,15 @@ class UnsupportedByStore(FailedPrecondition):
 
 @dataclass(eq=False)
 class UpdateNotApplicable(FailedPrecondition):
-    """An update does not fit the value that it met."""
+    """An update does not fit the value that it met: no number, no list, no JSON, or out of bounds. Nothing was changed.
+
+    Of a repeated update: the first attempt did not fit the value that it met.
+    """
+
+    _: KW_ONLY
+
+    name: RecordName | None = None
+    """The record. None: the service did not name it."""
 
 
 @dataclass(eq=False)

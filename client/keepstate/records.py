@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["Committed", "Consistency", "Record", "RecordName", "Touched"]
+__all__ = ["Committed", "Consistency", "Record", "RecordName", "Touched", "Updated"]
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 V_co = TypeVar("V_co", covariant=True)
 
@@ -72,6 +72,17 @@ class Touched:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Updated(Generic[V_co]):
+    """What an update left."""
+
+    record: Record[V_co] | None
+    """The record as the update left it; where ``repeated``, as it is now. None: there is none any more."""
+
+    repeated: bool = False
+    """An earlier attempt, whose answer was lost, had applied the update. It was not applied again."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Committed:
     """What a transaction did."""
 
@@ -80,3 +91,6 @@ class Committed:
 
     deletes: tuple[bool, ...]
     """Whether each record deleted was there, in the order of the deletes."""
+
+    updates: tuple[Updated[Any], ...] = ()
+    """What each update left, in the order of the updates."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import sys
 import time
 from collections import deque
@@ -56,6 +57,25 @@ def refusal(
         retry.retry_delay.FromTimedelta(retry_after)
         status.details.add().Pack(retry)
     return status
+
+
+def updated(request: pb.UpdateRequest, value: Any) -> Any:
+    """What an update makes of a value. ValueError: it does not fit."""
+    match request.WhichOneof("update"):
+        case "increment":
+            change = request.increment
+            number: int = (change.initial if value is None else value) + change.delta
+            if change.HasField("maximum") and number > change.maximum:
+                raise ValueError("more than the maximum")
+            if change.HasField("minimum") and number < change.minimum:
+                raise ValueError("less than the minimum")
+            return number
+        case "append":
+            items = [*(value or []), *map(json.loads, request.append.items)]
+            return items[-request.append.max_length :]
+        case _:
+            patch = json.loads(request.merge_patch.patch)
+            return {name: new for name, new in {**(value or {}), **patch}.items() if new is not None}
 
 
 Handler = Callable[[Any, Any], Awaitable[Any]]
@@ -124,8 +144,10 @@ class FakeService:
             "Put": (pb.PutRequest, self.put),
             "Delete": (pb.DeleteRequest, self.delete),
             "Touch": (pb.TouchRequest, self.touch),
+            "Update": (pb.UpdateRequest, self.update),
             "Batch": (pb.BatchRequest, self.batch),
             "Transact": (pb.TransactRequest, self.transact),
+            "Snapshot": (pb.SnapshotRequest, self.snapshot),
         }
 
     def lose_replies(self, count: int = 1) -> None:
@@ -183,9 +205,29 @@ class FakeService:
 
     @once
     def put(self, request: pb.PutRequest) -> pb.PutResponse:
+        return pb.PutResponse(etag=self._write(request, request.value, request.content_type).etag)
+
+    def update(self, request: pb.UpdateRequest) -> pb.UpdateResponse:
+        at = (request.request.client, request.request.number)
+        if at in self.remembered:
+            return pb.UpdateResponse(record=self._find(request.name), repeated=True)
+        old = self._check(request)
+        try:
+            value = updated(request, json.loads(old.value) if old else None)
+        except ValueError as fault:
+            raise Refused(
+                refusal(grpc.StatusCode.FAILED_PRECONDITION, "UPDATE_NOT_APPLICABLE", message=str(fault))
+            ) from None
+        new = self._write(request, json.dumps(value).encode(), "application/json")
+        answer = pb.UpdateResponse(record=new)
+        if request.HasField("request"):
+            self.remembered[at] = answer
+        return answer
+
+    def _write(self, request: Any, value: bytes, content_type: str) -> record_pb2.Record:
         old = self._check(request)
         new = record_pb2.Record(
-            name=self._full(request.name), value=request.value, content_type=request.content_type, etag=self._etag()
+            name=self._full(request.name), value=value, content_type=content_type, etag=self._etag()
         )
         new.update_time.FromNanoseconds(int(self.clock() * 1e9))
         new.create_time.CopyFrom(old.create_time if old else new.update_time)
@@ -194,7 +236,7 @@ class FakeService:
         else:
             self._expire(new, request)
         self.records[self._at(request.name)] = new
-        return pb.PutResponse(etag=new.etag)
+        return new
 
     @once
     def delete(self, request: pb.DeleteRequest) -> pb.DeleteResponse:
@@ -226,11 +268,17 @@ class FakeService:
 
     @once
     def transact(self, request: pb.TransactRequest) -> pb.TransactResponse:
-        for part in (*request.checks, *request.puts, *request.deletes):
+        for part in (*request.checks, *request.puts, *request.deletes, *request.updates):
             self._check(part, named=True)
         return pb.TransactResponse(
-            puts=[self.put(put) for put in request.puts], deletes=[self.delete(gone) for gone in request.deletes]
+            puts=[self.put(put) for put in request.puts],
+            deletes=[self.delete(gone) for gone in request.deletes],
+            updates=[self.update(update) for update in request.updates],
         )
+
+    def snapshot(self, request: pb.SnapshotRequest) -> pb.SnapshotResponse:
+        items = [pb.SnapshotItem(name=self._full(name), record=self._find(name)) for name in request.names]
+        return pb.SnapshotResponse(items=items)
 
     def list_stores(self, _: store_service_pb2.ListStoresRequest) -> store_service_pb2.ListStoresResponse:
         return store_service_pb2.ListStoresResponse(stores=[_store("memory"), _store("redis")])
