@@ -77,6 +77,15 @@ def remembers(trail: Trail, request: Request, settings: EngineSettings) -> bool:
     return trail.remembers_since(Instant(request.first_sent - 2 * settings.clock_difference_ms))
 
 
+_REFUSALS: Mapping[FirstAnswer, type[PreconditionFailed]] = {
+    FirstAnswer.ETAG_MISMATCH: RecordChanged,
+    FirstAnswer.EXISTS: RecordExists,
+    FirstAnswer.NOT_FOUND: RecordMissing,
+    FirstAnswer.NOT_APPLICABLE: UpdateNotApplicable,
+}
+_ANSWERS = {error: answer for answer, error in _REFUSALS.items()}
+
+
 def first_answer(result: Result) -> FirstAnswer | None:
     """Returns how a trail remembers ``result``; None if it is not to be remembered."""
     match result:
@@ -84,24 +93,10 @@ def first_answer(result: Result) -> FirstAnswer | None:
             return FirstAnswer.APPLIED
         case Deleted():
             return FirstAnswer.NOTHING_THERE
-        case RecordChanged():
-            return FirstAnswer.ETAG_MISMATCH
-        case RecordExists():
-            return FirstAnswer.EXISTS
-        case RecordMissing():
-            return FirstAnswer.NOT_FOUND
-        case UpdateNotApplicable():
-            return FirstAnswer.NOT_APPLICABLE
+        case PreconditionFailed():
+            return _ANSWERS[type(result)]
         case _:
             return None
-
-
-_REFUSALS: Mapping[FirstAnswer, type[PreconditionFailed]] = {
-    FirstAnswer.ETAG_MISMATCH: RecordChanged,
-    FirstAnswer.EXISTS: RecordExists,
-    FirstAnswer.NOT_FOUND: RecordMissing,
-    FirstAnswer.NOT_APPLICABLE: UpdateNotApplicable,
-}
 
 
 def _another_write(which: str) -> InvalidFields:
@@ -231,9 +226,7 @@ class Draft:
         if not self._room.take(met):
             return too_much()
         try:
-            value = changed(operation.change, before)
-            if len(value) > self._settings.value_bytes:
-                raise NotApplicable(f"the value would be larger than {self._settings.value_bytes} bytes")
+            value = changed(operation.change, before, most_bytes=self._settings.value_bytes)
         except NotApplicable as fault:
             etag = etag_of(self._record.version) if self._record else ""
             return UpdateNotApplicable(operation.name, etag, str(fault))

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Union
 
 from keepstate_server.domain.json_text import after_mark, past_value, read_json
 
 __all__ = ["Patch", "merged", "read_patch"]
 
-Patch = Union[str, None, Mapping[str, "Member"]]
-"""What becomes of a value: another one, by its text; None: nothing; or an object in which these members change."""
+Patch = str | Mapping[str, "Member"] | None
+"""What becomes of a value: another one, by its text; an object in which these members change; or nothing."""
 
 
 @dataclass(frozen=True, slots=True)

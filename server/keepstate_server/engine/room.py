@@ -19,12 +19,12 @@ class Room:
 
     @property
     def full(self) -> bool:
-        """Whether nothing more has room."""
+        """Whether nothing more has room, but for values of no bytes."""
         return self.left <= 0
 
     def take(self, size: int) -> bool:
         """Takes ``size`` bytes and says whether they had room. Where they had none, nothing after them has either."""
-        fits = not self.full and size <= self.left
+        fits = size <= self.left
         self.left = self.left - size if fits else 0
         return fits
 

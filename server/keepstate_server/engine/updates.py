@@ -23,14 +23,22 @@ class NotApplicable(Exception):
     """The update does not fit the value that it met; says why, without the value."""
 
 
-def changed(change: Change, value: bytes | None) -> bytes:
+def changed(change: Change, value: bytes | None, *, most_bytes: int) -> bytes:
     """Returns what ``change`` makes of ``value``; None: there is no record.
 
     What the change carries must be JSON, see ``read_json``.
 
     Raises:
-        NotApplicable: the value is not of the kind that the change is for, or would go out of bounds.
+        NotApplicable: the value is not of the kind that the change is for, or would be out of bounds, or larger than
+            ``most_bytes``.
     """
+    result = _changed(change, value)
+    if len(result) > most_bytes:
+        raise NotApplicable(f"the value would be larger than {most_bytes} bytes")
+    return result
+
+
+def _changed(change: Change, value: bytes | None) -> bytes:
     match change:
         case Increment():
             return _incremented(change, value)
