@@ -4,13 +4,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from keepstate.v1 import record_pb2, state_service_pb2, store_service_pb2
 from keepstate_server.domain.names import RecordName
-from keepstate_server.domain.operations import Answer, Deleted, Found, Touched, Written
+from keepstate_server.domain.operations import Answer, Deleted, Found, Touched, Updated, Written
 from keepstate_server.domain.promises import TITLES, Keeping
 from keepstate_server.domain.records import Record, etag_of
 from keepstate_server.domain.times import Instant
 from keepstate_server.stores.catalog import StoreInfo
 
-__all__ = ["batch_result", "deleted", "found", "snapshot_item", "store", "touched", "written"]
+__all__ = ["batch_result", "deleted", "found", "snapshot_item", "store", "touched", "updated", "written"]
 
 _KEEPING = {
     Keeping.NATIVE: store_service_pb2.KEEPING_NATIVE,
@@ -39,6 +39,12 @@ def touched(answer: Touched) -> state_service_pb2.TouchResponse:
     return state_service_pb2.TouchResponse(etag=etag_of(answer.version), expire_time=_timestamp(answer.expire_at))
 
 
+def updated(name: RecordName, answer: Updated) -> state_service_pb2.UpdateResponse:
+    """Returns the response to an update."""
+    record = _record(name, answer.record) if answer.record else None
+    return state_service_pb2.UpdateResponse(record=record, repeated=answer.repeated)
+
+
 def batch_result(name: RecordName, answer: Answer) -> state_service_pb2.BatchResult:
     """Returns the result of one operation of a batch."""
     match answer:
@@ -50,6 +56,8 @@ def batch_result(name: RecordName, answer: Answer) -> state_service_pb2.BatchRes
             return state_service_pb2.BatchResult(delete=deleted(answer))
         case Touched():
             return state_service_pb2.BatchResult(touch=touched(answer))
+        case Updated():
+            return state_service_pb2.BatchResult(update=updated(name, answer))
 
 
 def snapshot_item(name: RecordName, record: Record | None) -> state_service_pb2.SnapshotItem:

@@ -1,7 +1,6 @@
 """From protobuf requests to operations, with every wrong field named."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from google.protobuf.duration_pb2 import Duration
@@ -9,9 +8,21 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from keepstate.v1 import record_pb2, state_service_pb2
-from keepstate_server.domain.errors import FieldViolation, InvalidFields, NotImplementedYet
+from keepstate_server.domain.errors import FieldViolation, InvalidFields
+from keepstate_server.domain.json_text import MOST_LEVELS, read_json
 from keepstate_server.domain.names import RecordName, key_fault, namespace_fault
-from keepstate_server.domain.operations import Check, Delete, Get, Operation, Put, Touch, TransactionOperation
+from keepstate_server.domain.operations import (
+    Append,
+    Change,
+    Delete,
+    Get,
+    Increment,
+    MergePatch,
+    Operation,
+    Put,
+    Touch,
+    Update,
+)
 from keepstate_server.domain.records import (
     ABSENT,
     EXISTS,
@@ -24,8 +35,9 @@ from keepstate_server.domain.records import (
     version_of,
 )
 from keepstate_server.domain.times import Instant, in_milliseconds
+from keepstate_server.engine.merge_patch import read_patch
 
-__all__ = ["Limits", "Reader", "carries_repeat"]
+__all__ = ["Limits", "Reader", "WriteRequest", "carries_repeat"]
 
 _MAX_TTL_MS = 50 * 365 * 24 * 60 * 60 * 1000
 _MAX_CONTENT_TYPE = 128
@@ -38,7 +50,7 @@ _CONSISTENCY = {
     record_pb2.CONSISTENCY_EVENTUAL: Consistency.EVENTUAL,
 }
 
-_Write = (
+WriteRequest = (
     state_service_pb2.PutRequest
     | state_service_pb2.DeleteRequest
     | state_service_pb2.TouchRequest
@@ -52,6 +64,7 @@ class Limits:
 
     value_bytes: int = 1024 * 1024
     batch_operations: int = 1000
+    append_items: int = 10_000
     transaction_records: int = 100
     transaction_value_bytes: int = 1024 * 1024
     transaction_name_bytes: int = 16 * 1024
@@ -125,15 +138,14 @@ class Reader:
 
     def put(self, message: state_service_pb2.PutRequest, at: str = "") -> Put:
         """Reads a put."""
-        if len(message.value) > self.limits.value_bytes:
-            self.wrong(f"{at}value", f"must be at most {self.limits.value_bytes} bytes, not {len(message.value)}")
+        self._fits(len(message.value), f"{at}value")
         if len(message.content_type) > _MAX_CONTENT_TYPE or not _CONTENT_TYPE.match(message.content_type):
             self.wrong(f"{at}content_type", f"must be at most {_MAX_CONTENT_TYPE} characters of printable ASCII")
         return Put(
             name=self.name(message.name, f"{at}name"),
             value=message.value,
             content_type=message.content_type,
-            precondition=self._precondition(message, at),
+            precondition=self.precondition(message, at),
             expiry=self._expiry(message, at),
             request=self.request(message, at),
             consistency=self._consistency(message.consistency, f"{at}consistency"),
@@ -143,7 +155,7 @@ class Reader:
         """Reads a delete."""
         return Delete(
             name=self.name(message.name, f"{at}name"),
-            precondition=self._precondition(message, at, absent_allowed=False),
+            precondition=self.precondition(message, at, absent_allowed=False),
             request=self.request(message, at),
             consistency=self._consistency(message.consistency, f"{at}consistency"),
         )
@@ -154,18 +166,25 @@ class Reader:
         assert expiry is not KEEP_EXPIRY  # the message has no such field
         return Touch(
             name=self.name(message.name, f"{at}name"),
-            precondition=self._precondition(message, at, absent_allowed=False),
+            precondition=self.precondition(message, at, absent_allowed=False),
             expire_at=expiry,
             request=self.request(message, at),
             consistency=self._consistency(message.consistency, f"{at}consistency"),
         )
 
-    def batch_operation(self, message: state_service_pb2.BatchOperation, at: str) -> Operation | None:
-        """Reads one operation of a batch; None if it is wrong beyond reading.
+    def update(self, message: state_service_pb2.UpdateRequest, at: str = "") -> Update:
+        """Reads an update."""
+        return Update(
+            name=self.name(message.name, f"{at}name"),
+            change=self._change(message, at),
+            precondition=self.precondition(message, at),
+            expiry=self._expiry(message, at),
+            request=self.request(message, at),
+            consistency=self._consistency(message.consistency, f"{at}consistency"),
+        )
 
-        Raises:
-            NotImplementedYet: it is an update.
-        """
+    def batch_operation(self, message: state_service_pb2.BatchOperation, at: str) -> Operation | None:
+        """Reads one operation of a batch; None if it is wrong beyond reading."""
         match message.WhichOneof("operation"):
             case "get":
                 return self.get(message.get, f"{at}get.")
@@ -176,40 +195,10 @@ class Reader:
             case "touch":
                 return self.touch(message.touch, f"{at}touch.")
             case "update":
-                raise NotImplementedYet("updates")
+                return self.update(message.update, f"{at}update.")
             case _:
                 self.wrong(f"{at}operation", "must be set")
                 return None
-
-    def transaction(
-        self, message: state_service_pb2.TransactRequest
-    ) -> tuple[Mapping[str, TransactionOperation], Request | None]:
-        """Reads a transaction: its checks, puts and deletes in this order, each by its path, and its request.
-
-        Raises:
-            NotImplementedYet: it holds updates.
-            InvalidFields: something is wrong.
-        """
-        if message.updates:
-            raise NotImplementedYet("updates")
-        # Before anything is read: there could be a hundred thousand.
-        count = len(message.checks) + len(message.puts) + len(message.deletes)
-        if not 1 <= count <= self.limits.transaction_records:
-            self.wrong("puts", f"a transaction must name 1 to {self.limits.transaction_records} records, not {count}")
-            self.finish()
-        operations: dict[str, TransactionOperation] = {}
-        for index, check in enumerate(message.checks):
-            operations[f"checks[{index}]."] = self._check(check, f"checks[{index}].")
-        for index, put in enumerate(message.puts):
-            self._no_request(put, f"puts[{index}].")
-            operations[f"puts[{index}]."] = self.put(put, f"puts[{index}].")
-        for index, delete in enumerate(message.deletes):
-            self._no_request(delete, f"deletes[{index}].")
-            operations[f"deletes[{index}]."] = self.delete(delete, f"deletes[{index}].")
-        self._transaction_limits(operations)
-        request = self.request(message, "")
-        self.finish()
-        return operations, request
 
     def snapshot(self, message: state_service_pb2.SnapshotRequest) -> list[RecordName]:
         """Reads the names of a snapshot.
@@ -224,6 +213,59 @@ class Reader:
         names = [self.name(name, f"names[{index}]") for index, name in enumerate(message.names)]
         self.finish()
         return names
+
+    # Changes of values
+
+    def _change(self, message: state_service_pb2.UpdateRequest, at: str) -> Change:
+        match message.WhichOneof("update"):
+            case "increment":
+                return self._increment(message.increment, f"{at}increment.")
+            case "append":
+                return self._append(message.append, f"{at}append.")
+            case "merge_patch":
+                return self._merge_patch(message.merge_patch, f"{at}merge_patch.")
+            case _:
+                self.wrong(f"{at}update", "must have one of increment, append and merge_patch")
+                return Increment(delta=0)
+
+    def _increment(self, message: state_service_pb2.Increment, at: str) -> Increment:
+        change = Increment(
+            delta=message.delta,
+            initial=message.initial if message.HasField("initial") else None,
+            minimum=message.minimum if message.HasField("minimum") else None,
+            maximum=message.maximum if message.HasField("maximum") else None,
+        )
+        if change.minimum is not None and change.maximum is not None and change.minimum > change.maximum:
+            self.wrong(f"{at}minimum", "must not be more than the maximum")
+        return change
+
+    def _append(self, message: state_service_pb2.Append, at: str) -> Append:
+        if message.max_length < 0:
+            self.wrong(f"{at}max_length", "must not be negative")
+        count = len(message.items)
+        if not 1 <= count <= self.limits.append_items:
+            self.wrong(f"{at}items", f"must be 1 to {self.limits.append_items}, not {count}")
+        elif self._fits(sum(map(len, message.items)), f"{at}items"):
+            for index, item in enumerate(message.items):
+                try:
+                    read_json(item, levels=MOST_LEVELS - 1)  # the list is one more
+                except ValueError as fault:
+                    self.wrong(f"{at}items[{index}]", str(fault))
+        return Append(items=tuple(message.items), max_length=message.max_length)
+
+    def _merge_patch(self, message: state_service_pb2.MergePatch, at: str) -> MergePatch:
+        if self._fits(len(message.patch), f"{at}patch"):
+            try:
+                read_patch(message.patch)
+            except ValueError as fault:
+                self.wrong(f"{at}patch", str(fault))
+        return MergePatch(patch=message.patch)
+
+    def _fits(self, size: int, at: str) -> bool:
+        fits = size <= self.limits.value_bytes
+        if not fits:
+            self.wrong(at, f"must be at most {self.limits.value_bytes} bytes, not {size}")
+        return fits
 
     # Parts
 
@@ -240,7 +282,7 @@ class Reader:
             self.wrong(f"{at}.key", fault)
         return RecordName(store=store or "", namespace=message.namespace, key=message.key)
 
-    def request(self, message: _Write | state_service_pb2.TransactRequest, at: str) -> Request | None:
+    def request(self, message: WriteRequest | state_service_pb2.TransactRequest, at: str) -> Request | None:
         """Reads the request of a write, if it has one."""
         if not message.HasField("request"):
             return None
@@ -257,37 +299,14 @@ class Reader:
         repeated = _is_repeat(request, self.now, resent=self.resent)
         return Request(client=request.client, number=request.number, first_sent=first_sent, repeated=repeated)
 
-    def _check(self, message: state_service_pb2.Check, at: str) -> Check:
-        precondition = self._precondition(message, at)
-        if not message.HasField("precondition"):
-            self.wrong(f"{at}precondition", "must be set")
-        return Check(name=self.name(message.name, f"{at}name"), precondition=precondition)
-
-    def _no_request(self, message: _Write, at: str) -> None:
-        if message.HasField("request"):
-            self.wrong(f"{at}request", "must not be set: the transaction carries it")
-
-    def _transaction_limits(self, operations: Mapping[str, TransactionOperation]) -> None:
-        limits = self.limits
-        values = sum(len(each.value) for each in operations.values() if isinstance(each, Put))
-        if values > limits.transaction_value_bytes:
-            self.wrong("puts", f"values must be at most {limits.transaction_value_bytes} bytes together, not {values}")
-        names = sum(len(each.name.namespace.encode()) + len(each.name.key.encode()) for each in operations.values())
-        if names > limits.transaction_name_bytes:
-            self.wrong("puts", f"names must be at most {limits.transaction_name_bytes} bytes together, not {names}")
-        first: dict[RecordName, str] = {}
-        for at, operation in operations.items():
-            if operation.name in first:
-                self.wrong(f"{at}name", f"names the same record as {first[operation.name]}name")
-            first.setdefault(operation.name, at)
-
-    def _precondition(
+    def precondition(
         self,
-        message: _Write | state_service_pb2.Check,
+        message: WriteRequest | state_service_pb2.Check,
         at: str,
         *,
         absent_allowed: bool = True,
     ) -> Precondition:
+        """Reads what a write or a check demands."""
         if not message.HasField("precondition"):
             return None
         precondition = message.precondition
@@ -314,7 +333,7 @@ class Reader:
 
     def _expiry(
         self,
-        message: state_service_pb2.PutRequest | state_service_pb2.TouchRequest,
+        message: state_service_pb2.PutRequest | state_service_pb2.TouchRequest | state_service_pb2.UpdateRequest,
         at: str,
     ) -> Expiry:
         match message.WhichOneof("expiry"):
@@ -323,7 +342,7 @@ class Reader:
             case "expire_time":
                 return self._expire_time(message.expire_time, f"{at}expire_time")
             case "keep_expiry":
-                assert isinstance(message, state_service_pb2.PutRequest)
+                assert not isinstance(message, state_service_pb2.TouchRequest)
                 if not message.keep_expiry:
                     self.wrong(f"{at}keep_expiry", "must be true where it is set")
                 return KEEP_EXPIRY

@@ -4,15 +4,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from keepstate.v1 import state_service_pb2, state_service_pb2_grpc
-from keepstate_server.domain.errors import KeepstateError, NotImplementedYet, StoreNotFound
+from keepstate_server.domain.errors import KeepstateError, StoreNotFound
 from keepstate_server.domain.names import RecordName
-from keepstate_server.domain.operations import Deleted, Found, Operation, Touched, Written
+from keepstate_server.domain.operations import Answer, Deleted, Found, Operation, Put, Touched, Updated, Written
 from keepstate_server.engine.engine import Engine
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.rpc import answers
 from keepstate_server.rpc.edge import Call, Edge, call
 from keepstate_server.rpc.requests import Limits, Reader, carries_repeat
 from keepstate_server.rpc.status import status_of
+from keepstate_server.rpc.transactions import read_transaction
 from keepstate_server.stores.catalog import Catalog
 
 __all__ = ["StateServicer"]
@@ -68,8 +69,12 @@ class StateServicer(state_service_pb2_grpc.StateServiceServicer):
 
     @call
     async def Update(self, request: state_service_pb2.UpdateRequest, begun: Call) -> state_service_pb2.UpdateResponse:
-        """See the proto. Not offered in this version."""
-        raise NotImplementedYet("updates")
+        """See the proto."""
+        reader = await self._reader(begun)
+        operation = reader.update(request)
+        answer = await self._perform(reader, operation, begun)
+        assert isinstance(answer, Updated)
+        return answers.updated(operation.name, answer)
 
     @call
     async def Batch(self, request: state_service_pb2.BatchRequest, begun: Call) -> state_service_pb2.BatchResponse:
@@ -104,14 +109,19 @@ class StateServicer(state_service_pb2_grpc.StateServiceServicer):
     ) -> state_service_pb2.TransactResponse:
         """See the proto."""
         reader = await self._reader(begun)
-        operations, repeatable = reader.transaction(request)
-        first_put, first_delete = len(request.checks), len(request.checks) + len(request.puts)
+        operations, repeatable = read_transaction(reader, request)
         with _named_by({f"{path}name": each.name for path, each in operations.items()}):
             answered = await self._engine.transact(list(operations.values()), repeatable, begun.deadline)
-        return state_service_pb2.TransactResponse(
-            puts=[answers.written(each) for each in answered[first_put:first_delete] if isinstance(each, Written)],
-            deletes=[answers.deleted(each) for each in answered[first_delete:] if isinstance(each, Deleted)],
-        )
+        response = state_service_pb2.TransactResponse()
+        for operation, answer in zip(operations.values(), answered, strict=True):
+            match answer:
+                case Written() if isinstance(operation, Put):
+                    response.puts.append(answers.written(answer))
+                case Deleted():
+                    response.deletes.append(answers.deleted(answer))
+                case Updated():
+                    response.updates.append(answers.updated(operation.name, answer))
+        return response
 
     @call
     async def Snapshot(
@@ -124,7 +134,7 @@ class StateServicer(state_service_pb2_grpc.StateServiceServicer):
         items = [answers.snapshot_item(name, record) for name, record in zip(names, records, strict=True)]
         return state_service_pb2.SnapshotResponse(items=items)
 
-    async def _perform(self, reader: Reader, operation: Operation, begun: Call) -> Found | Written | Deleted | Touched:
+    async def _perform(self, reader: Reader, operation: Operation, begun: Call) -> Answer:
         reader.finish()
         return await self._engine.perform(operation, begun.deadline)
 

@@ -46,6 +46,7 @@ CODES: dict[Reason, code_pb2.Code] = {
     Reason.OVERLOADED: code_pb2.RESOURCE_EXHAUSTED,
     Reason.NOT_IMPLEMENTED: code_pb2.UNIMPLEMENTED,
     Reason.TRANSACTION_CONFLICT: code_pb2.ABORTED,
+    Reason.UPDATE_NOT_APPLICABLE: code_pb2.FAILED_PRECONDITION,
     Reason.INTERNAL: code_pb2.INTERNAL,
 }
 """The code of each reason. StoreNotFound is INVALID_ARGUMENT where the store is a field of a record's name."""

@@ -21,6 +21,7 @@ from keepstate.v1.state_service_pb2 import (
 )
 from keepstate_server.domain import operations as asked
 from keepstate_server.domain.records import ABSENT, EXISTS, KEEP_EXPIRY, Consistency
+from keepstate_server.rpc.transactions import read_transaction
 from tests.unit.server.cases import name, numbered
 from tests.unit.server.hand import MINUTE, SECOND, START
 from tests.unit.server.reading import ETAG, NAME, VERSION, YEAR, duration, reader, request_id, stamp, wrong
@@ -143,7 +144,7 @@ def test_a_bad_name_is_named_in_every_request(bad: RecordName, field: str) -> No
         f"operations[3].touch.{field}"
     ]
     check = Check(name=bad, precondition=Precondition(absent=True))
-    assert wrong(lambda one: one.transaction(TransactRequest(checks=[check]))) == [f"checks[0].{field}"]
+    assert wrong(lambda one: read_transaction(one, TransactRequest(checks=[check]))) == [f"checks[0].{field}"]
 
 
 def test_a_missing_name_is_named() -> None:
@@ -214,7 +215,7 @@ def test_a_bad_field_of_a_put_is_named(bad: PutRequest, field: str) -> None:
 def test_a_bad_field_of_a_transactions_put_is_named(bad: PutRequest, field: str) -> None:
     bad.name.CopyFrom(NAME)
     good = PutRequest(name=RecordName(key="other"))
-    assert wrong(lambda one: one.transaction(TransactRequest(puts=[good, bad]))) == [f"puts[1].{field}"]
+    assert wrong(lambda one: read_transaction(one, TransactRequest(puts=[good, bad]))) == [f"puts[1].{field}"]
 
 
 @pytest.mark.parametrize(

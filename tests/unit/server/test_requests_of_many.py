@@ -14,11 +14,11 @@ from keepstate.v1.state_service_pb2 import (
     PutRequest,
     SnapshotRequest,
     TransactRequest,
-    UpdateRequest,
 )
 from keepstate_server.domain import operations as asked
-from keepstate_server.domain.errors import InvalidFields, NotImplementedYet
+from keepstate_server.domain.errors import InvalidFields
 from keepstate_server.rpc.requests import Limits
+from keepstate_server.rpc.transactions import read_transaction
 from tests.unit.server.cases import numbered
 from tests.unit.server.reading import NAME, reader, request_id, wrong
 
@@ -27,13 +27,6 @@ from tests.unit.server.reading import NAME, reader, request_id, wrong
 
 def test_an_operation_that_is_not_set_is_named() -> None:
     assert wrong(lambda one: one.batch_operation(BatchOperation(), "operations[0].")) == ["operations[0].operation"]
-
-
-def test_an_update_is_not_offered() -> None:
-    with pytest.raises(NotImplementedYet):
-        reader().batch_operation(BatchOperation(update=UpdateRequest(name=NAME)), "operations[0].")
-    with pytest.raises(NotImplementedYet):
-        reader().transaction(TransactRequest(updates=[UpdateRequest(name=NAME)]))
 
 
 # Transactions
@@ -46,7 +39,7 @@ def test_a_transaction_is_read_in_the_order_checks_puts_deletes() -> None:
         checks=[Check(name=RecordName(key="a"), precondition=Precondition(exists=True))],
         request=request_id(),
     )
-    operations, request = reader().transaction(message)
+    operations, request = read_transaction(reader(), message)
     assert [(path, type(each), each.name.key) for path, each in operations.items()] == [
         ("checks[0].", asked.Check, "a"),
         ("puts[0].", asked.Put, "b"),
@@ -94,33 +87,33 @@ def puts(keys: Sequence[str], value: bytes = b"") -> TransactRequest:
     ),
 )
 def test_a_bad_transaction_is_named(bad: TransactRequest, field: str) -> None:
-    assert wrong(lambda one: one.transaction(bad)) == [field]
+    assert wrong(lambda one: read_transaction(one, bad)) == [field]
 
 
 def test_a_transaction_of_just_the_limits_is_right() -> None:
-    assert wrong(lambda one: one.transaction(puts([str(number).rjust(163) for number in range(100)]))) == []
-    assert wrong(lambda one: one.transaction(puts(["a", "b"], bytes(512 * 1024)))) == []
+    assert wrong(lambda one: read_transaction(one, puts([str(number).rjust(163) for number in range(100)]))) == []
+    assert wrong(lambda one: read_transaction(one, puts(["a", "b"], bytes(512 * 1024)))) == []
 
 
 def test_a_transaction_with_far_too_many_records_is_refused_without_reading_them() -> None:
     one = reader()
     with pytest.raises(InvalidFields) as refused:
-        one.transaction(TransactRequest(puts=[PutRequest()] * 50_000))
+        read_transaction(one, TransactRequest(puts=[PutRequest()] * 50_000))
     assert len(refused.value.violations) == 1
 
 
 def test_the_same_key_in_another_namespace_or_store_is_another_record() -> None:
     names = [RecordName(key="k"), RecordName(key="k", namespace="n"), RecordName(key="k", store="other")]
     message = TransactRequest(puts=[PutRequest(name=each) for each in names])
-    assert wrong(lambda one: one.transaction(message)) == []
+    assert wrong(lambda one: read_transaction(one, message)) == []
 
 
 def test_limits_are_settings() -> None:
     limits = Limits(value_bytes=3, transaction_records=1, transaction_value_bytes=2, transaction_name_bytes=1)
     put = PutRequest(name=NAME, value=b"1234")
     assert wrong(lambda one: one.put(put), limits=limits) == ["value"]
-    assert wrong(lambda one: one.transaction(puts(["a", "b"])), limits=limits) == ["puts"]
-    assert wrong(lambda one: one.transaction(puts(["ab"], b"123")), limits=limits) == ["puts", "puts"]
+    assert wrong(lambda one: read_transaction(one, puts(["a", "b"])), limits=limits) == ["puts"]
+    assert wrong(lambda one: read_transaction(one, puts(["ab"], b"123")), limits=limits) == ["puts", "puts"]
 
 
 # Snapshots

@@ -20,6 +20,7 @@ from keepstate.v1.state_service_pb2 import (
     Check,
     DeleteRequest,
     GetRequest,
+    Increment,
     PutRequest,
     SnapshotRequest,
     TouchRequest,
@@ -177,6 +178,41 @@ async def test_a_delete_says_whether_a_record_was_there(service: Service) -> Non
     assert not (await good(service.state.Delete, request)).existed
 
 
+async def test_an_update_answers_the_record_as_it_left_it(service: Service) -> None:
+    name = RecordName(key="k")
+    message = UpdateRequest(name=name, increment=Increment(delta=7))
+    message.ttl.FromMilliseconds(1234)
+    updated = await good(service.state.Update, message)
+    assert updated.record == (await good(service.state.Get, GetRequest(name=name))).record
+    assert (updated.record.name.store, updated.record.value) == ("db", b"7")
+    assert updated.record.content_type == "application/json"
+    assert updated.record.expire_time.ToMilliseconds() == START + 1234
+    assert not updated.repeated
+
+
+async def test_a_repeated_update_answers_the_record_as_it_is_now_or_none(service: Service) -> None:
+    name = RecordName(key="k")
+    message = UpdateRequest(name=name, increment=Increment(delta=7), request=RequestId(client=1, number=1))
+    message.request.first_sent.FromMilliseconds(START)
+    await good(service.state.Update, message)
+    await good(service.state.Put, put("k"))
+    message.request.attempt = 1
+    now = await good(service.state.Update, message)
+    assert (now.record.value, now.repeated) == (b"v", True)
+    await good(service.state.Delete, DeleteRequest(name=name))
+    gone = await good(service.state.Update, message)
+    assert (gone.HasField("record"), gone.repeated) == (False, True)
+
+
+async def test_an_update_that_does_not_fit_tells_the_record_and_why(service: Service) -> None:
+    written = await good(service.state.Put, put("k"))
+    context = await bad(service.state.Update, UpdateRequest(name=RecordName(key="k"), increment=Increment(delta=1)))
+    assert context.code is grpc.StatusCode.FAILED_PRECONDITION
+    assert context.info.reason == "UPDATE_NOT_APPLICABLE"
+    assert dict(context.info.metadata) == {"etag": written.etag, "store": "db", "namespace": "", "key": "k"}
+    assert context.details == "the value is not a whole number of 64 bits"
+
+
 async def test_a_failed_precondition_tells_the_record_and_its_etag(service: Service) -> None:
     written = await good(service.state.Put, put("k"))
     context = await bad(service.state.Put, put("k", precondition=Precondition(absent=True)))
@@ -203,11 +239,8 @@ async def test_wrong_fields_are_refused_before_the_store_is_asked(service: Servi
     assert service.sidecar.asked == []
 
 
-@pytest.mark.parametrize("kind", ["Update", "ProbeStore"])
-async def test_what_is_not_built_yet_is_unimplemented(service: Service, kind: str) -> None:
-    request = {"Update": UpdateRequest(), "ProbeStore": ProbeStoreRequest()}[kind]
-    method = service.stores.ProbeStore if kind == "ProbeStore" else getattr(service.state, kind)
-    context = await bad(method, request)
+async def test_what_is_not_built_yet_is_unimplemented(service: Service) -> None:
+    context = await bad(service.stores.ProbeStore, ProbeStoreRequest())
     assert context.code is grpc.StatusCode.UNIMPLEMENTED
     assert context.info.reason == "NOT_IMPLEMENTED"
 
@@ -229,29 +262,32 @@ async def test_results_of_a_batch_come_in_order_each_of_its_own_kind(service: Se
             BatchOperation(put=put("k", store="nowhere")),
             BatchOperation(delete=DeleteRequest(name=name)),
             BatchOperation(put=put("k", precondition=Precondition(etag="x"))),
+            BatchOperation(update=UpdateRequest(name=name, increment=Increment(delta=7))),
         ]
     )
     results = (await good(service.state.Batch, request)).results
     kinds = [result.WhichOneof("result") for result in results]
-    assert kinds == ["put", "error", "get", "error", "error", "touch", "error", "error", "delete", "error"]
+    assert kinds == ["put", "error", "get", "error", "error", "touch", "error", "error", "delete", "error", "update"]
     codes = [result.error.code for result in results if result.HasField("error")]
     assert codes == [
         code_pb2.NOT_FOUND,
         code_pb2.INVALID_ARGUMENT,
         code_pb2.INVALID_ARGUMENT,
-        code_pb2.UNIMPLEMENTED,
+        code_pb2.INVALID_ARGUMENT,
         code_pb2.INVALID_ARGUMENT,
         code_pb2.INVALID_ARGUMENT,
     ]
-    fields = [fields_of(results[index].error) for index in (3, 4, 7, 9)]
+    fields = [fields_of(results[index].error) for index in (3, 4, 6, 7, 9)]
     assert fields == [
         ["operations[3].put.name.key"],
         ["operations[4].operation"],
+        ["operations[6].update.update"],
         ["operations[7].put.name.store"],
         ["operations[9].put.precondition.etag"],
     ]
     assert results[2].get.record.etag == results[0].put.etag == results[5].touch.etag
     assert results[8].delete.existed
+    assert results[10].update.record.value == b"7"
 
 
 @pytest.mark.parametrize("count", [0, 1001])
@@ -268,15 +304,17 @@ async def test_a_batch_of_a_thousand_is_right(service: Service) -> None:
     assert {result.WhichOneof("result") for result in results} == {"put"}
 
 
-async def test_a_transaction_answers_puts_and_deletes_in_their_order(service: Service) -> None:
+async def test_a_transaction_answers_each_kind_in_its_order(service: Service) -> None:
     await good(service.state.Put, put("d"))
     request = TransactRequest(
         checks=[Check(name=RecordName(key="c"), precondition=Precondition(absent=True))],
         puts=[put("b"), put("a")],
         deletes=[DeleteRequest(name=RecordName(key="d")), DeleteRequest(name=RecordName(key="e"))],
+        updates=[UpdateRequest(name=RecordName(key=key), increment=Increment(delta=int(key))) for key in "21"],
     )
     answer = await good(service.state.Transact, request)
     assert [each.existed for each in answer.deletes] == [True, False]
+    assert [(each.record.name.key, each.record.value) for each in answer.updates] == [("2", b"2"), ("1", b"1")]
     for key, each in zip("ba", answer.puts, strict=True):
         found = await good(service.state.Get, GetRequest(name=RecordName(key=key)))
         assert found.record.etag == each.etag
@@ -288,13 +326,17 @@ async def test_a_transaction_answers_puts_and_deletes_in_their_order(service: Se
         (TransactRequest(puts=[put("k", store="nowhere")]), "puts[0].name.store"),
         (TransactRequest(deletes=[DeleteRequest(name=RecordName(store="x", key="k"))]), "deletes[0].name.store"),
         (
+            TransactRequest(updates=[UpdateRequest(name=RecordName(store="x", key="k"), increment=Increment())]),
+            "updates[0].name.store",
+        ),
+        (
             TransactRequest(
                 checks=[Check(name=RecordName(store="x", key="k"), precondition=Precondition(absent=True))]
             ),
             "checks[0].name.store",
         ),
     ],
-    ids=["put", "delete", "check"],
+    ids=["put", "delete", "update", "check"],
 )
 async def test_a_missing_store_in_a_transaction_is_the_fault_of_the_record_that_names_it(
     service: Service, request_: TransactRequest, field: str

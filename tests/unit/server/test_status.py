@@ -28,6 +28,7 @@ from keepstate_server.domain.errors import (
     StoreUnavailable,
     TransactionConflict,
     UnsupportedByStore,
+    UpdateNotApplicable,
 )
 from keepstate_server.rpc.status import CODES, DOMAIN, status_of
 from tests.unit.server.cases import name
@@ -64,6 +65,12 @@ CASES: list[tuple[KeepstateError, int, dict[str, str], set[str]]] = [
         {"etag": "now", "store": "redis", "namespace": "shop", "key": "k"},
         set(),
     ),
+    (
+        UpdateNotApplicable(NAME, "now", "the value is not a JSON list"),
+        code_pb2.FAILED_PRECONDITION,
+        {"etag": "now", "store": "redis", "namespace": "shop", "key": "k"},
+        set(),
+    ),
     (StoreNotFound("nowhere"), code_pb2.NOT_FOUND, {}, set()),
     (StoreNotFound("nowhere", field="puts[3].name.store"), code_pb2.INVALID_ARGUMENT, {}, {"BadRequest"}),
     (
@@ -87,7 +94,7 @@ CASES: list[tuple[KeepstateError, int, dict[str, str], set[str]]] = [
         {"limit": "calls under way", "nothing_sent": "true"},
         {"RetryInfo"},
     ),
-    (NotImplementedYet("updates"), code_pb2.UNIMPLEMENTED, {}, set()),
+    (NotImplementedYet("snapshots"), code_pb2.UNIMPLEMENTED, {}, set()),
     (TransactionConflict(), code_pb2.ABORTED, {}, {"RetryInfo"}),
 ]
 
