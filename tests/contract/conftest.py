@@ -1,7 +1,6 @@
 """One set of cases for every store, each on a real service over a real sidecar.
 
-Each case names the promise it shows, `@pytest.mark.promise(4)`. What a store does not keep yet is in EXCUSED, and the
-suite checks that the service refuses it there.
+Each case names the promise it shows, `@pytest.mark.promise(4)`. No store is excused from any.
 """
 
 from __future__ import annotations
@@ -27,11 +26,6 @@ from keepstate_server.stores.sidecar import Sidecar
 from tests.contract.api import Api
 
 STORES = ("embedded", "redis", "postgresql", "sqlite", "memory")
-
-EXCUSED = {
-    (9, "redis"): "Redis does not undo a transaction when one of its writes is refused; staged commit is not built yet",
-}
-"""Promises that a store does not keep in this version, and why. Shown refused by test_refusals.py."""
 
 
 class MovableClock:
@@ -122,13 +116,7 @@ async def dapr_backend(dapr_address: SidecarAddress) -> AsyncIterator[Backend]:
 @pytest.fixture(params=STORES)
 def store(request: pytest.FixtureRequest) -> str:
     """The store that the case runs on."""
-    name = str(request.param)
-    marker = request.node.get_closest_marker("promise")
-    numbers = marker.args if marker else ()
-    for number in numbers:
-        if (number, name) in EXCUSED:
-            pytest.skip(f"promise {number} is refused on {name}: {EXCUSED[number, name]}")
-    return name
+    return str(request.param)
 
 
 @pytest.fixture
@@ -188,14 +176,10 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     for number in sorted({number for number, _ in _RESULTS}):
         cells = [_cell(number, name) for name in STORES]
         terminalreporter.write_line(f"{number:>8}  " + "  ".join(f"{cell:>11}" for cell in cells))
-    for (number, name), reason in EXCUSED.items():
-        terminalreporter.write_line(f"refused: promise {number} on {name}: {reason}")
 
 
 def _cell(number: int, name: str) -> str:
     outcomes = _RESULTS.get((number, name), [])
-    if (number, name) in EXCUSED:
-        return "refused"
     if "failed" in outcomes:
         return f"{outcomes.count('failed')} FAILED"
     passed = outcomes.count("passed")

@@ -1,4 +1,4 @@
-"""Promises 13 and 16, and all that is refused: bad input, calls that are not built, promises that are not kept."""
+"""Promises 13 and 16, and all that is refused: bad input, and calls that are not built."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from keepstate.v1 import record_pb2, store_service_pb2
 from keepstate.v1 import state_service_pb2 as pb
 from tests.contract.api import Api, Refused, if_etag
-from tests.contract.conftest import EXCUSED, Backend, MovableClock, running_service
+from tests.contract.conftest import Backend, MovableClock, running_service
 
 INVALID = ("INVALID_ARGUMENT", "INVALID_FIELDS")
 
@@ -184,7 +184,6 @@ async def test_calls_that_are_not_built_say_so(api: Api) -> None:
     name = api.name("k")
     calls: list[Any] = [
         api.state.Update(pb.UpdateRequest(name=name, increment=pb.Increment(delta=1))),
-        api.state.Snapshot(pb.SnapshotRequest(names=[name])),
         api.state.Transact(pb.TransactRequest(updates=[pb.UpdateRequest(name=name)])),
         api.stores.ProbeStore(store_service_pb2.ProbeStoreRequest(name=api.store)),
     ]
@@ -197,33 +196,11 @@ async def test_calls_that_are_not_built_say_so(api: Api) -> None:
 
 
 @pytest.mark.promise(13)
-async def test_what_a_store_does_not_keep_is_refused_before_anything_is_changed(api: Api, store: str) -> None:
+async def test_every_store_keeps_every_promise_that_is_built(api: Api, store: str) -> None:
     told = (await api.call(api.stores.GetStore(store_service_pb2.GetStoreRequest(name=store)))).store
     refused_numbers = {each.number for each in told.promises if each.keeping == store_service_pb2.KEEPING_REFUSED}
     assert all(each.reason for each in told.promises if each.number in refused_numbers)
-    excused = {number for number, name in EXCUSED if name == store}
-    assert refused_numbers == excused | {12, 15}, "updates and isolation are built later, on every store"
-    if 9 in excused:
-        key = api.key()
-        with pytest.raises(Refused) as refused:
-            await api.transact(puts=[api.put_request(key), api.put_request(api.key())])
-        assert refused.value.what == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_STORE")
-        assert refused.value.metadata["capability"] == "rollback"
-        assert refused.value.message.startswith(f"store {store!r}: ")
-        assert await api.value(key) is None
-
-
-@pytest.mark.promise(13)
-async def test_a_transaction_over_stores_is_refused_before_anything_is_changed(api: Api, store: str) -> None:
-    if store == "embedded":
-        pytest.skip("the embedded sidecar has one store")
-    key = api.key()
-    elsewhere = api.put_request(key)
-    elsewhere.name.store = "sqlite" if store != "sqlite" else "postgresql"
-    with pytest.raises(Refused) as refused:
-        await api.transact(puts=[api.put_request(key), elsewhere])
-    assert refused.value.what == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_STORE")
-    assert await api.value(key) is None
+    assert refused_numbers == {12, 15}, "updates and isolation are built later, on every store"
 
 
 @pytest.mark.promise(16)
