@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from keepstate.v1 import record_pb2, state_service_pb2, state_service_pb2_grpc, store_service_pb2_grpc
+from keepstate_server.domain.times import Instant
 
 pb = state_service_pb2
 
@@ -159,18 +160,53 @@ class Api:
         answer = await self.call(self.state.Batch(pb.BatchRequest(operations=operations), timeout=60))
         return list(answer.results)
 
+    def delete_request(self, key: str, when: record_pb2.Precondition | None = None) -> pb.DeleteRequest:
+        return pb.DeleteRequest(name=self.name(key), precondition=when)
+
+    def check(self, key: str, when: record_pb2.Precondition) -> pb.Check:
+        return pb.Check(name=self.name(key), precondition=when)
+
     async def transact(
         self,
         *,
         checks: Sequence[pb.Check] = (),
         puts: Sequence[pb.PutRequest] = (),
         deletes: Sequence[pb.DeleteRequest] = (),
+        updates: Sequence[pb.UpdateRequest] = (),
         request: record_pb2.RequestId | None = None,
+        timeout: float = 30,
     ) -> pb.TransactResponse:
-        message = pb.TransactRequest(checks=checks, puts=puts, deletes=deletes, request=request)
-        answer = await self.call(self.state.Transact(message, timeout=30))
+        message = pb.TransactRequest(checks=checks, puts=puts, deletes=deletes, updates=updates, request=request)
+        answer = await self.call(self.state.Transact(message, timeout=timeout))
         assert isinstance(answer, pb.TransactResponse)
         return answer
+
+    async def snapshot(self, *names: record_pb2.RecordName, timeout: float = 30) -> list[pb.SnapshotItem]:
+        answer = await self.call(self.state.Snapshot(pb.SnapshotRequest(names=names), timeout=timeout))
+        return list(answer.items)
+
+    async def values(self, *keys: str) -> list[bytes | None]:
+        """Returns the records' values as of one moment; None: not found."""
+        items = await self.snapshot(*map(self.name, keys))
+        return [each.record.value if each.HasField("record") else None for each in items]
+
+
+_NUMBERS = itertools.count(1)
+
+
+def new_request(moment: Instant) -> record_pb2.RequestId:
+    """Returns the identifier of a request that is first sent now."""
+    sent = Timestamp()
+    sent.FromMilliseconds(moment)
+    return record_pb2.RequestId(client=0xFEDCBA9876543210, number=next(_NUMBERS), first_sent=sent)
+
+
+def again(request: record_pb2.RequestId) -> record_pb2.RequestId:
+    """Returns the identifier of the next attempt at `request`."""
+    repeated = record_pb2.RequestId()
+    repeated.CopyFrom(request)
+    repeated.attempt += 1
+    return repeated
 
 
 def duration(delta: timedelta) -> Duration:

@@ -3,40 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from keepstate.v1 import record_pb2
 from keepstate.v1 import state_service_pb2 as pb
-from tests.contract.api import ABSENT, Api, Refused, if_etag
+from tests.contract.api import ABSENT, Api, Refused, again, if_etag, new_request
 from tests.contract.conftest import MovableClock
 
 pytestmark = pytest.mark.promise(11)
 
-NUMBERS = itertools.count(1)
-CLIENT = 0xFEDCBA9876543210
-
 
 @pytest.fixture
-def request_id(clock: MovableClock) -> Callable[..., record_pb2.RequestId]:
-    def make() -> record_pb2.RequestId:
-        sent = Timestamp()
-        sent.FromMilliseconds(clock.now())
-        return record_pb2.RequestId(client=CLIENT, number=next(NUMBERS), first_sent=sent)
-
-    return make
-
-
-def again(request: record_pb2.RequestId) -> record_pb2.RequestId:
-    repeated = record_pb2.RequestId()
-    repeated.CopyFrom(request)
-    repeated.attempt += 1
-    return repeated
+def request_id(clock: MovableClock) -> Callable[[], record_pb2.RequestId]:
+    return lambda: new_request(clock.now())
 
 
 async def test_a_repeat_gets_the_first_answer_and_applies_nothing(
@@ -111,26 +94,59 @@ async def test_attempts_that_run_side_by_side_apply_once(
 
 
 @pytest.mark.promise(9)
-async def test_a_repeated_transaction_is_applied_once(api: Api, request_id: Callable[[], record_pb2.RequestId]) -> None:
-    one, other, gone, request = api.key(), api.key(), api.key(), request_id()
+async def test_a_repeated_transaction_is_applied_once(
+    api: Api, store: str, request_id: Callable[[], record_pb2.RequestId], another: Callable[[], Any]
+) -> None:
+    one, two, gone, request = api.key(), api.key(), api.key(), request_id()
     await api.put(gone)
 
     def parts() -> dict[str, Any]:
         return {
-            "puts": [api.put_request(one, b"1", when=ABSENT), api.put_request(other, b"1")],
-            "deletes": [pb.DeleteRequest(name=api.name(gone))],
+            "puts": [api.put_request(one, b"1", when=ABSENT), api.put_request(two, b"1")],
+            "deletes": [api.delete_request(gone)],
         }
 
     first = await api.transact(**parts(), request=request)
-    await api.put(other, b"somebody else's")
+    await api.put(two, b"somebody else's")
     assert await api.transact(**parts(), request=again(request)) == first
-    assert await api.value(other) == b"somebody else's"
-    refused_request = request_id()
-    with pytest.raises(Refused) as refused:
-        await api.transact(**parts(), request=again(refused_request))
-    assert refused.value.what == ("ALREADY_EXISTS", "RECORD_ALREADY_EXISTS")
+    async with another() as other:
+        second = Api(other.channel, store, api.prefix)
+        assert await second.transact(**parts(), request=again(again(request))) == first
+    assert await api.value(two) == b"somebody else's"
+
+
+@pytest.mark.promise(9)
+async def test_a_refused_repeat_of_a_transaction_bars_the_first_attempt(
+    api: Api, store: str, request_id: Callable[[], record_pb2.RequestId], another: Callable[[], Any]
+) -> None:
+    one, two, request = api.key(), api.key(), request_id()
+    await api.put(one)
+
+    def parts() -> dict[str, Any]:
+        return {"puts": [api.put_request(one, b"1", when=ABSENT), api.put_request(two, b"1")]}
+
+    async with another() as other:
+        with pytest.raises(Refused) as refused:
+            await Api(other.channel, store, api.prefix).transact(**parts(), request=again(request))
+        assert refused.value.what == ("ALREADY_EXISTS", "RECORD_ALREADY_EXISTS")
     await api.delete(one)
     with pytest.raises(Refused) as refused:
-        await api.transact(**parts(), request=refused_request)
+        await api.transact(**parts(), request=request)
     assert refused.value.code.name == "ABORTED"
-    assert await api.value(one) is None
+    assert await api.values(one, two) == [None, None]
+
+
+@pytest.mark.promise(9)
+async def test_attempts_at_a_transaction_that_run_side_by_side_apply_once(
+    api: Api, store: str, request_id: Callable[[], record_pb2.RequestId], another: Callable[[], Any]
+) -> None:
+    async with another() as other:
+        second = Api(other.channel, store, api.prefix)
+        for _ in range(5):
+            keys, request = [api.key(), api.key()], request_id()
+            puts = [api.put_request(key, b"x") for key in keys]
+            answers = await asyncio.gather(
+                api.transact(puts=puts, request=request), second.transact(puts=puts, request=again(request))
+            )
+            etags = [(await api.get(key)).etag for key in keys]
+            assert [[each.etag for each in answer.puts] for answer in answers] == [etags, etags]

@@ -1,4 +1,4 @@
-"""Promise 9: transactions, where they are offered."""
+"""Promise 9: transactions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import pytest
 
-from keepstate.v1 import record_pb2
 from keepstate.v1 import state_service_pb2 as pb
 from tests.contract.api import ABSENT, EXISTS, Api, Refused, if_etag
 from tests.contract.conftest import MovableClock
@@ -17,22 +16,14 @@ pytestmark = pytest.mark.promise(9)
 SECOND = timedelta(seconds=1)
 
 
-def check(api: Api, key: str, when: record_pb2.Precondition) -> pb.Check:
-    return pb.Check(name=api.name(key), precondition=when)
-
-
-def delete(api: Api, key: str, when: record_pb2.Precondition | None = None) -> pb.DeleteRequest:
-    return pb.DeleteRequest(name=api.name(key), precondition=when)
-
-
 async def test_all_writes_are_applied_and_return_their_etags(api: Api) -> None:
     old, new, gone, never = (api.key() for _ in range(4))
     etag = await api.put(old, b"1")
     await api.put(gone)
     answer = await api.transact(
-        checks=[check(api, never, ABSENT)],
+        checks=[api.check(never, ABSENT)],
         puts=[api.put_request(old, b"2", when=if_etag(etag)), api.put_request(new, b"3", when=ABSENT)],
-        deletes=[delete(api, gone), delete(api, api.key())],
+        deletes=[api.delete_request(gone), api.delete_request(api.key())],
     )
     first, second = await api.get(old), await api.get(new)
     assert [(first.value, first.etag), (second.value, second.etag)] == [
@@ -56,14 +47,14 @@ async def test_one_failed_precondition_names_its_record_and_undoes_all(api: Api,
         case "put":
             puts.append(api.put_request(bad, b"3", when=if_etag(stale)))
         case "delete":
-            deletes.append(delete(api, bad, if_etag(stale)))
+            deletes.append(api.delete_request(bad, if_etag(stale)))
         case "check":
-            checks.append(check(api, bad, if_etag(stale)))
+            checks.append(api.check(bad, if_etag(stale)))
         case "check absent":
-            checks.append(check(api, bad, ABSENT))
+            checks.append(api.check(bad, ABSENT))
             what = ("ALREADY_EXISTS", "RECORD_ALREADY_EXISTS")
         case "check exists":
-            checks.append(check(api, missing, EXISTS))
+            checks.append(api.check(missing, EXISTS))
             name, what, etag = missing, ("NOT_FOUND", "RECORD_NOT_FOUND"), ""
     with pytest.raises(Refused) as refused:
         await api.transact(checks=checks, puts=puts, deletes=deletes)
@@ -79,7 +70,7 @@ async def test_checks_change_nothing_that_callers_see(api: Api, clock: MovableCl
     await api.put(mortal, ttl=SECOND)
     before = [await api.get(held), await api.get(mortal)]
     await api.transact(
-        checks=[check(api, held, if_etag(etag)), check(api, mortal, EXISTS), check(api, absent, ABSENT)],
+        checks=[api.check(held, if_etag(etag)), api.check(mortal, EXISTS), api.check(absent, ABSENT)],
         puts=[api.put_request(api.key())],
     )
     assert [await api.get(held), await api.get(mortal)] == before
@@ -91,10 +82,10 @@ async def test_checks_change_nothing_that_callers_see(api: Api, clock: MovableCl
 async def test_a_transaction_of_checks_alone_tells_whether_they_hold_at_once(api: Api) -> None:
     one, other = api.key(), api.key()
     etags = [await api.put(one), await api.put(other)]
-    await api.transact(checks=[check(api, one, if_etag(etags[0])), check(api, other, if_etag(etags[1]))])
+    await api.transact(checks=[api.check(one, if_etag(etags[0])), api.check(other, if_etag(etags[1]))])
     await api.put(other)
     with pytest.raises(Refused) as refused:
-        await api.transact(checks=[check(api, one, if_etag(etags[0])), check(api, other, if_etag(etags[1]))])
+        await api.transact(checks=[api.check(one, if_etag(etags[0])), api.check(other, if_etag(etags[1]))])
     assert refused.value.metadata["key"] == other
 
 
@@ -154,7 +145,7 @@ async def test_write_skew_is_impossible(api: Api) -> None:
 
         async def turn_off(mine: str, its: str, held: dict[str, str] = etags) -> pb.TransactResponse:
             return await api.transact(
-                checks=[check(api, its, if_etag(held[its]))],
+                checks=[api.check(its, if_etag(held[its]))],
                 puts=[api.put_request(mine, b"off", when=if_etag(held[mine]))],
             )
 
@@ -180,7 +171,7 @@ async def test_dead_and_expired_records_take_part(api: Api, clock: MovableClock)
     await api.put(expired, ttl=SECOND)
     clock.pass_(2 * SECOND)
     await api.transact(
-        checks=[check(api, deleted, ABSENT), check(api, expired, ABSENT)],
+        checks=[api.check(deleted, ABSENT), api.check(expired, ABSENT)],
         puts=[api.put_request(revived, b"again", when=ABSENT, ttl=SECOND)],
     )
     assert await api.value(revived) == b"again"
