@@ -156,6 +156,40 @@ class Api:
         assert isinstance(answer, pb.TouchResponse)
         return answer
 
+    def update_request(
+        self,
+        key: str,
+        change: pb.Increment | pb.Append | pb.MergePatch,
+        *,
+        when: record_pb2.Precondition | None = None,
+        ttl: timedelta | None = None,
+        keep_expiry: bool = False,
+        request: record_pb2.RequestId | None = None,
+        expire_time: Timestamp | None = None,
+    ) -> pb.UpdateRequest:
+        message = pb.UpdateRequest(name=self.name(key), precondition=when, request=request)
+        match change:
+            case pb.Increment():
+                message.increment.CopyFrom(change)
+            case pb.Append():
+                message.append.CopyFrom(change)
+            case pb.MergePatch():
+                message.merge_patch.CopyFrom(change)
+        if ttl is not None:
+            message.ttl.CopyFrom(duration(ttl))
+        if expire_time is not None:
+            message.expire_time.CopyFrom(expire_time)
+        if keep_expiry:
+            message.keep_expiry = True
+        return message
+
+    async def update(
+        self, key: str, change: pb.Increment | pb.Append | pb.MergePatch, *, timeout: float = 20, **more: Any
+    ) -> pb.UpdateResponse:
+        answer = await self.call(self.state.Update(self.update_request(key, change, **more), timeout=timeout))
+        assert isinstance(answer, pb.UpdateResponse)
+        return answer
+
     async def batch(self, operations: Sequence[pb.BatchOperation]) -> list[pb.BatchResult]:
         answer = await self.call(self.state.Batch(pb.BatchRequest(operations=operations), timeout=60))
         return list(answer.results)

@@ -35,7 +35,6 @@ class Knowledge:
             9: PromiseStatus(number=9, keeping=Keeping.NATIVE, reason="staged where other stores take part")
             if isolation is Isolation.ROLLBACK
             else PromiseStatus(number=9, keeping=Keeping.STAGED, reason="by intents and an outcome"),
-            12: PromiseStatus(number=12, keeping=Keeping.REFUSED, reason="not offered in this version"),
             15: PromiseStatus(number=15, keeping=Keeping.REFUSED, reason="no grants in this version: loopback only"),
         }
         return [special.get(number) or PromiseStatus(number=number, keeping=Keeping.STAGED) for number in TITLES]
