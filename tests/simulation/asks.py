@@ -6,17 +6,20 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from keepstate_server.domain.errors import KeepstateError
+from keepstate_server.domain.errors import KeepstateError, RecordMissing
+from keepstate_server.domain.names import RecordName
 from keepstate_server.domain.operations import (
     Check,
     Delete,
+    Found,
     Get,
     Operation,
     Put,
     Touch,
     TransactionOperation,
+    Update,
 )
-from keepstate_server.domain.records import KEEP_EXPIRY, Expiry, Request
+from keepstate_server.domain.records import KEEP_EXPIRY, Expiry, Record, Request
 from keepstate_server.domain.times import Instant
 from keepstate_server.engine.deadline import Deadline
 from keepstate_server.engine.draft import Result
@@ -59,17 +62,26 @@ async def ask(
         else Request(client=call.client, number=call.request + at, first_sent=first_sent, repeated=repeated)
         for at in range(len(call.specs))
     ]
+    deadline = Deadline(seconds)
     results: Sequence[Result]
-    if call.transaction:
-        parts = [_part(*each) for each in zip(call.specs, attempt.expiries, strict=True)]
-        try:
-            results = await instance.engine.transact(parts, requests[0], Deadline(seconds))
-        except KeepstateError as error:
-            results = [error] * len(parts)
-    else:
-        operations = [_operation(*each) for each in zip(call.specs, attempt.expiries, requests, strict=True)]
-        results = await instance.engine.perform_all(operations, Deadline(seconds))
+    try:
+        if call.transaction:
+            parts = [_part(*each) for each in zip(call.specs, attempt.expiries, strict=True)]
+            results = await instance.engine.transact(parts, requests[0], deadline)
+        elif call.snapshot:
+            names = [spec.name for spec in call.specs]
+            records = await instance.engine.snapshot(names, deadline)
+            results = [_found(*each) for each in zip(names, records, strict=True)]
+        else:
+            operations = [_operation(*each) for each in zip(call.specs, attempt.expiries, requests, strict=True)]
+            results = await instance.engine.perform_all(operations, deadline)
+    except KeepstateError as error:
+        results = [error] * len(call.specs)
     attempt.end, attempt.results = asyncio.get_running_loop().time(), results
+
+
+def _found(name: RecordName, record: Record | None) -> Result:
+    return Found(record=record) if record else RecordMissing(name)
 
 
 def _operation(spec: Spec, expiry: Instant | None, request: Request | None) -> Operation:
@@ -86,6 +98,8 @@ def _operation(spec: Spec, expiry: Instant | None, request: Request | None) -> O
             return Delete(name=spec.name, precondition=spec.precondition, request=request)
         case Kind.TOUCH:
             return Touch(name=spec.name, precondition=spec.precondition, expire_at=expiry, request=request)
+        case Kind.INCREMENT | Kind.APPEND | Kind.MERGE:
+            return _update(spec, expiry, request)
         case _:
             return Get(name=spec.name, slide_to=expiry)
 
@@ -96,8 +110,21 @@ def _part(spec: Spec, expiry: Instant | None) -> TransactionOperation:
             return Put(name=spec.name, value=spec.value, precondition=spec.precondition, expiry=_expiry(spec, expiry))
         case Kind.DELETE:
             return Delete(name=spec.name, precondition=spec.precondition)
+        case Kind.INCREMENT | Kind.APPEND | Kind.MERGE:
+            return _update(spec, expiry, None)
         case _:
             return Check(name=spec.name, precondition=spec.precondition)
+
+
+def _update(spec: Spec, expiry: Instant | None, request: Request | None) -> Update:
+    assert spec.change is not None
+    return Update(
+        name=spec.name,
+        change=spec.change,
+        precondition=spec.precondition,
+        expiry=_expiry(spec, expiry),
+        request=request,
+    )
 
 
 def _expiry(spec: Spec, expiry: Instant | None) -> Expiry:

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from keepstate_server.domain.errors import PreconditionFailed, RecordChanged, RecordExists, RecordMissing
+from keepstate_server.domain.errors import (
+    PreconditionFailed,
+    RecordChanged,
+    RecordExists,
+    RecordMissing,
+    UpdateNotApplicable,
+)
 from keepstate_server.domain.names import RecordName
-from keepstate_server.domain.operations import Found, Written
+from keepstate_server.domain.operations import Found, Updated, Written
 from keepstate_server.domain.records import ABSENT, EXISTS
 from tests.simulation.events import Placed, State, events_of
 from tests.simulation.history import Claim, History, Kind
-from tests.simulation.model import Facts
+from tests.simulation.model import NOTHING, Facts
 from tests.simulation.parts import READS, Part
 from tests.simulation.search import Event, in_some_order
+from tests.simulation.values import is_text
 
 __all__ = ["Undecided", "check"]
 
@@ -43,7 +50,7 @@ def check(history: History, *, clock_difference: float) -> Sequence[str]:
         placed = sorted(events_of(names, its, facts), key=lambda each: each[0].begin)
         found, longest = in_some_order(
             _ordered(placed),
-            tuple(facts.start(name) for name in names),
+            tuple(facts.starts.get(name, NOTHING) for name in names),
             budget=_BUDGET,
         )
         if found is None:
@@ -58,11 +65,14 @@ def check(history: History, *, clock_difference: float) -> Sequence[str]:
 def _take_given(facts: Facts, history: History, parts: Sequence[Part]) -> None:
     for at, raw in enumerate(history.raw):
         number = len(parts) + at
-        facts.values[raw.value] = facts.starts[raw.name] = number
+        facts.values[raw.value] = number
+        facts.starts[raw.name] = (number, number, raw.value)
         facts.expiries[number] = (raw.expires,) if raw.told else (raw.expires, None)
     for part in parts:
-        if part.spec.kind is Kind.PUT:
+        if part.spec.kind is Kind.PUT and is_text(part.spec.value):
             facts.values[part.spec.value] = part.number
+        if part.call.request is not None and (write := part.carried(history.applied)):
+            facts.writes[part.number] = write
         if part.spec.ttl is not None:
             facts.expiries[part.number] = tuple(
                 attempt.expiries[part.at] for attempt in part.call.attempts if attempt.expiries
@@ -76,11 +86,12 @@ def _take_facts(facts: Facts, history: History, parts: Sequence[Part]) -> Iterat
     for part in parts:
         for _, result, claim in part.answers:
             fault = None
-            if isinstance(result, Found):
-                maker = facts.values.get(result.record.value)
-                fault = "a value that nobody wrote" if maker is None else facts.note(maker, result.record.version)
-            elif isinstance(result, Written) and part.spec.kind is Kind.PUT and claim is Claim.YES:
+            if isinstance(result, Found | Updated) and result.record:
+                fault = facts.note_shown(result.record)
+            if isinstance(result, Written) and part.spec.kind is Kind.PUT and claim is Claim.YES:
                 fault = facts.note(part.number, result.version)
+            elif isinstance(result, Updated) and result.record and not result.repeated:
+                fault = fault or facts.note(part.number, result.record.version)
             if fault:
                 yield f"{part} was answered {result!r}: {fault}"
 
@@ -108,6 +119,8 @@ def _fits(part: Part, error: PreconditionFailed) -> bool:
             return spec.precondition is ABSENT
         case RecordMissing():
             return spec.precondition is EXISTS or spec.kind in (*READS, Kind.TOUCH)
+        case UpdateNotApplicable():
+            return spec.change is not None
         case RecordChanged():
             return isinstance(spec.precondition, bytes) or part.call.transaction
         case _:

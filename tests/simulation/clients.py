@@ -10,14 +10,15 @@ from itertools import count
 
 from keepstate_server.domain.errors import PreconditionFailed
 from keepstate_server.domain.names import RecordName
-from keepstate_server.domain.operations import Found, Written
-from keepstate_server.domain.records import ABSENT, EXISTS, REPEATED_AFTER, Precondition, Version
+from keepstate_server.domain.operations import Append, Change, Found, Increment, MergePatch, Updated, Written
+from keepstate_server.domain.records import ABSENT, EXISTS, REPEATED_AFTER, Precondition, Record, Version
 from keepstate_server.domain.records import version_of as version_of_etag
 from keepstate_server.domain.times import Instant, in_milliseconds
 from keepstate_server.engine.draft import Result
 from tests.simulation.asks import Instance, ask
 from tests.simulation.clocks import OffsetClock
 from tests.simulation.history import Attempt, Call, Claim, History, Kind, Spec, claim_of
+from tests.simulation.values import Form, unique
 
 __all__ = ["Client", "Habits", "Pool"]
 
@@ -33,9 +34,18 @@ class Habits:
     thinks: Sequence[float]
     """Longest pauses before a call, one of which is taken; seconds."""
     ttls: Sequence[int]
+    slides: float = 0.25
+    """The share of calls whose reads slide the expiry; such reads carry no request."""
     batches: float = 0.2
     transactions: float = 0.0
     snapshots: float = 0.0
+    updates: float = 0.0
+    forms: Sequence[Form] = (Form.TEXT,)
+    """Of the records' values, in the order of their names, over and over."""
+    named: float = 0.9
+    """The share of writes that carry a request."""
+    doubts: float = 0.1
+    """The share of answered calls that are sent again all the same."""
     patience: float = 1.0
     """The share of calls that are waited for to the end."""
     beside: float = 0.0
@@ -100,7 +110,8 @@ class Client:
                 await asyncio.wait((sending,), timeout=chance.choice((0.01, 0.3, 3.0)) * chance.random())
                 if chance.random() < 0.5:
                     sending.cancel()
-            if call.request is None or (_definite(call.attempts) and chance.random() < 0.9) or chance.random() < 0.1:
+            answered = _definite(call.attempts) and chance.random() >= habits.doubts
+            if call.request is None or answered or chance.random() < 0.1:
                 break
             await asyncio.sleep(chance.random() * chance.choice((0.01, 0.5, *habits.thinks)))
 
@@ -120,7 +131,7 @@ class Client:
         match result:
             case Written(version=version):
                 self._pool.saw(name, version)
-            case Found(record=record):
+            case Found(record=record) | Updated(record=Record() as record):
                 self._pool.saw(name, record.version)
             case PreconditionFailed(etag=etag, name=other) if etag:
                 self._pool.saw(other, version_of_etag(etag))
@@ -133,7 +144,7 @@ class Client:
         specs, transaction = self._specs()
         request = None
         reads = all(spec.kind in (Kind.GET, Kind.SLIDE, Kind.SNAPSHOT) for spec in specs)
-        if not reads and self._chance.random() < 0.9:
+        if not reads and self._chance.random() < self._habits.named:
             request = next(self._requests)
             for _ in specs[1:]:
                 next(self._requests)
@@ -153,19 +164,21 @@ class Client:
             return [self._spec_in_transaction(name) for name in self._some_names()], True
         if roll < habits.transactions + habits.snapshots:
             return [Spec(name=name, kind=Kind.SNAPSHOT) for name in self._some_names()], False
+        slides = chance.random() < habits.slides
         if chance.random() < habits.batches:
-            slides = chance.random() < 0.1
             count_of = chance.randint(2, 4)
-            return [self._spec(chance.choice(habits.names), in_batch=not slides) for _ in range(count_of)], False
-        return [self._spec(chance.choice(habits.names))], False
+            return [self._spec(chance.choice(habits.names), slides=slides) for _ in range(count_of)], False
+        return [self._spec(chance.choice(habits.names), slides=slides)], False
 
     def _some_names(self) -> Sequence[RecordName]:
         names = self._habits.names
         return self._chance.sample(names, self._chance.randint(1, len(names)))
 
-    def _spec(self, name: RecordName, *, in_batch: bool = False) -> Spec:
-        kinds = (Kind.PUT, Kind.GET, Kind.DELETE, Kind.TOUCH, Kind.SLIDE)
-        kind = self._chance.choices(kinds, (12, 6, 3, 2, 0 if in_batch else 2))[0]
+    def _spec(self, name: RecordName, *, slides: bool) -> Spec:
+        if self._chance.random() < self._habits.updates:
+            return self._update(name)
+        kind = self._chance.choices((Kind.PUT, Kind.GET, Kind.DELETE, Kind.TOUCH), (12, 6, 3, 2))[0]
+        kind = Kind.SLIDE if slides and kind is Kind.GET else kind
         if kind is Kind.PUT:
             return self._put(name)
         if kind in (Kind.GET, Kind.SLIDE):
@@ -176,6 +189,8 @@ class Client:
         return Spec(name=name, kind=kind, precondition=self._demand(name), ttl=ttl)
 
     def _spec_in_transaction(self, name: RecordName) -> Spec:
+        if self._chance.random() < self._habits.updates:
+            return self._update(name)
         kind = self._chance.choices((Kind.PUT, Kind.DELETE, Kind.CHECK), (6, 2, 3))[0]
         if kind is Kind.PUT:
             return self._put(name)
@@ -185,15 +200,45 @@ class Client:
         return Spec(name=name, kind=kind, precondition=demand)
 
     def _put(self, name: RecordName) -> Spec:
-        expiry = self._chance.choices((None, "ttl", "keep"), (6, 3, 1))[0]
+        ttl, keep = self._expiry()
         return Spec(
             name=name,
             kind=Kind.PUT,
-            value=b"v%d" % next(self._pool.values),
+            value=unique(self._form(name), next(self._pool.values)),
             precondition=self._demand(name),
-            ttl=self._chance.choice(self._habits.ttls) if expiry == "ttl" else None,
-            keep=expiry == "keep",
+            ttl=ttl,
+            keep=keep,
         )
+
+    def _update(self, name: RecordName) -> Spec:
+        ttl, keep = self._expiry()
+        kind, change = self._change(self._form(name))
+        demand = self._demand(name) if self._chance.random() < 0.3 else None
+        return Spec(name=name, kind=kind, change=change, precondition=demand, ttl=ttl, keep=keep)
+
+    def _change(self, form: Form) -> tuple[Kind, Change]:
+        """Returns an update that fits values of ``form``; none fits a text."""
+        chance, number = self._chance, next(self._pool.values)
+        if form in (Form.TEXT, Form.NUMBER):
+            initial, minimum, maximum = chance.choice((None, 7)), chance.choice((None, 0)), chance.choice((None, 9))
+            bounds = {"minimum": minimum, "maximum": maximum} if chance.random() < 0.2 else {}
+            return Kind.INCREMENT, Increment(delta=chance.choice((1, 1, 2, -1)), initial=initial, **bounds)
+        if form is Form.LIST:
+            items = tuple(b"%d" % each for each in (number, -number)[: chance.randint(1, 2)])
+            return Kind.APPEND, Append(items=items, max_length=chance.choice((0, 0, 1, 3)))
+        value = b"%d" % number if chance.random() < 0.8 else b"null"
+        return Kind.MERGE, MergePatch(patch=b'{"%s":%s}' % (chance.choice((b"a", b"b")), value))
+
+    def _form(self, name: RecordName) -> Form:
+        """Returns the form that the record's values have, seldom another one."""
+        if self._chance.random() < 0.05:
+            return self._chance.choice(list(Form))
+        return self._habits.forms[self._habits.names.index(name) % len(self._habits.forms)]
+
+    def _expiry(self) -> tuple[int | None, bool]:
+        """Returns a ttl, or whether the expiry is to be kept."""
+        expiry = self._chance.choices((None, "ttl", "keep"), (6, 3, 1))[0]
+        return self._chance.choice(self._habits.ttls) if expiry == "ttl" else None, expiry == "keep"
 
     def _demand(self, name: RecordName) -> Precondition:
         versions = self._pool.versions.get(name)

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from keepstate_server.domain.errors import PreconditionFailed, RecordMissing
 from keepstate_server.domain.names import RecordName
-from keepstate_server.domain.operations import Found
+from keepstate_server.domain.operations import Found, Updated
 from keepstate_server.engine.draft import Result
-from tests.simulation.history import Claim, Kind
+from tests.simulation.history import Attempt, Claim, Kind
 from tests.simulation.model import Facts, KeyState, KeyStep, missing, refused, shown, written
 from tests.simulation.parts import Part
 from tests.simulation.search import Event
@@ -41,17 +41,27 @@ def _of_part(names: Sequence[RecordName], part: Part, facts: Facts) -> Iterator[
     elif spec.kind is not Kind.GET and (span := _span(part, facts)):
         end, answer = span
         step = written(facts, spec, part.number, begin, end, answer)
-        yield _event(part, begin, end, [(place, step)], reads=False, answer=answer)
+        likely = part.applied_at(facts.applied, answer)
+        yield _event(part, begin, end, [(place, step)], reads=False, answer=answer, likely=likely)
     for attempt, result, claim in part.answers:
         if attempt.end is None or result is None:
             continue
         if isinstance(result, Found) and spec.kind is Kind.GET:
             shows = shown(facts, result)
             yield _event(part, attempt.start, attempt.end, [(place, shows)], reads=True, answer=result)
+        elif isinstance(result, Updated) and result.repeated:
+            yield _shows_now(place, part, attempt, result, facts)
         elif claim is Claim.NO:
             since = begin if attempt.repeated else attempt.start
             says = _says_no(part, result, since, attempt.end, facts)
             yield _event(part, since, attempt.end, [(place, says)], reads=True, answer=result)
+
+
+def _shows_now(place: int, part: Part, attempt: Attempt, answer: Updated, facts: Facts) -> Placed:
+    """The answer to a repeated update shows the record as it is then."""
+    assert attempt.end is not None
+    shows = shown(facts, Found(record=answer.record)) if answer.record else missing(facts, attempt.end)
+    return _event(part, attempt.start, attempt.end, [(place, shows)], reads=True, answer=answer)
 
 
 def _slides(place: int, part: Part, facts: Facts) -> Iterator[Placed]:
@@ -82,34 +92,49 @@ def _shows(result: Result, end: float, facts: Facts) -> KeyStep:
 
 def _of_transaction(names: Sequence[RecordName], parts: Sequence[Part], facts: Facts) -> Iterator[Placed]:
     first = parts[0]
-    begin = first.call.attempts[0].start
-    if not first.once:
+    if not first.once and len(first.call.attempts) > 1:
         for attempt in first.call.attempts:
             # Each attempt is a reading of its own.
             alone = replace(first.call, attempts=[replace(attempt, repeated=False)])
-            if attempt.end is not None and len(first.call.attempts) > 1:
+            if attempt.end is not None:
                 yield from _of_transaction(names, [replace(part, call=alone) for part in parts], facts)
-        if len(first.call.attempts) > 1:
-            return
+        return
+    begin = first.call.attempts[0].start
     if span := _span(first, facts):
         end, answer = span
-        answers: Sequence[Result | None] = [None] * len(parts)
-        if answer is not None:
-            answers = next(each.results or () for each in first.call.attempts if each.end == end)
-        steps = [
-            (names.index(part.spec.name), written(facts, part.spec, part.number, begin, end, its))
-            for part, its in zip(parts, answers, strict=True)
-        ]
-        reads = all(part.spec.kind is Kind.CHECK for part in parts)
-        if not reads or answer is not None:
-            yield _event(first, begin, end, steps, reads=reads, answer=answer)
-    for attempt, result, claim in first.answers:
-        if claim is Claim.NO and attempt.end is not None:
-            assert isinstance(result, PreconditionFailed)
-            part = next(each for each in parts if each.spec.name == result.name)
-            since = begin if attempt.repeated else attempt.start
-            says = _says_no(part, result, since, attempt.end, facts)
-            yield _event(part, since, attempt.end, [(names.index(part.spec.name), says)], reads=True, answer=result)
+        if first.once or answer is not None:
+            yield _taking_effect(names, parts, begin, end, answer is not None, facts)
+    for part in parts:
+        place = names.index(part.spec.name)
+        for attempt, result, claim in part.answers:
+            if isinstance(result, Updated) and result.repeated:
+                yield _shows_now(place, part, attempt, result, facts)
+            elif claim is Claim.NO and attempt.end is not None and _is_of(result, part):
+                since = begin if attempt.repeated else attempt.start
+                says = _says_no(part, result, since, attempt.end, facts)
+                yield _event(part, since, attempt.end, [(place, says)], reads=True, answer=result)
+
+
+def _is_of(result: Result | None, part: Part) -> bool:
+    """Whether a transaction's refusal, which all its parts are answered, names the record of this one."""
+    return isinstance(result, PreconditionFailed) and result.name == part.spec.name
+
+
+def _taking_effect(
+    names: Sequence[RecordName], parts: Sequence[Part], begin: float, end: float, answered: bool, facts: Facts
+) -> Placed:
+    """Returns the moment at which all of a transaction takes effect."""
+    first = parts[0]
+    answers: Sequence[Result | None] = [None] * len(parts)
+    if answered:
+        answers = next(each.results or () for each in first.call.attempts if each.end == end)
+    steps = [
+        (names.index(part.spec.name), written(facts, part.spec, part.number, begin, end, its))
+        for part, its in zip(parts, answers, strict=True)
+    ]
+    times = (part.applied_at(facts.applied, its) for part, its in zip(parts, answers, strict=True))
+    likely = next((each for each in times if each is not None), None)
+    return _event(first, begin, end, steps, reads=not first.once, answer=answers, likely=likely)
 
 
 def _span(part: Part, facts: Facts) -> tuple[float, Result | None] | None:
@@ -132,8 +157,8 @@ def _span(part: Part, facts: Facts) -> tuple[float, Result | None] | None:
     return None if landed is None else (landed, None)
 
 
-def _says_no(part: Part, result: Result, begin: float, end: float, facts: Facts) -> KeyStep:
-    if isinstance(result, PreconditionFailed) and part.spec.precondition is not None:
+def _says_no(part: Part, result: Result | None, begin: float, end: float, facts: Facts) -> KeyStep:
+    if isinstance(result, PreconditionFailed) and (part.spec.precondition is not None or part.spec.change is not None):
         exact = len(part.call.attempts) == 1
         return refused(facts, part.spec, result, begin, end, exact=exact)
     return missing(facts, end)
@@ -146,12 +171,22 @@ def _event(
     steps: Sequence[tuple[int, KeyStep]],
     *,
     reads: bool,
-    answer: Result | Sequence[Result] | None,
+    answer: Result | Sequence[Result | None] | None,
+    likely: float | None = None,
 ) -> Placed:
     def what() -> str:
         return f"{begin:.4f} to {end:.4f} {part} {answer!r}"
 
-    return Event(begin=begin, end=end, must=end < math.inf, reads=reads, step=_joined(steps), what=what), part
+    event = Event(
+        begin=begin,
+        end=end,
+        must=end < math.inf,
+        reads=reads,
+        step=_joined(steps),
+        likely=end if likely is None else likely,
+        what=what,
+    )
+    return event, part
 
 
 def _joined(steps: Sequence[tuple[int, KeyStep]]) -> Callable[[State, float], Sequence[State]]:

@@ -17,7 +17,7 @@ from keepstate_server.domain.errors import (
     UnsupportedByStore,
 )
 from keepstate_server.domain.names import RecordName
-from keepstate_server.domain.operations import Deleted
+from keepstate_server.domain.operations import Change, Deleted
 from keepstate_server.domain.records import Precondition
 from keepstate_server.domain.times import Instant
 from keepstate_server.engine.draft import Result
@@ -39,6 +39,9 @@ class Kind(Enum):
     PUT = "put"
     DELETE = "delete"
     TOUCH = "touch"
+    INCREMENT = "increment"
+    APPEND = "append"
+    MERGE = "merge"
     CHECK = "check"
     SNAPSHOT = "snapshot"
     """One of several records that are read at one moment."""
@@ -52,6 +55,8 @@ class Spec:
     kind: Kind
     value: bytes = b""
     """Unique in its history."""
+    change: Change | None = None
+    """Of an update."""
     precondition: Precondition = None
     ttl: int | None = None
     """Milliseconds."""
@@ -63,6 +68,7 @@ class Spec:
             self.kind.value,
             f"{self.name.store}/{self.name.key}",
             self.value.decode(),
+            str(self.change or ""),
             f"if {demand}" if demand else "",
             f"ttl {self.ttl}" if self.ttl else "keep" if self.keep else "",
         )

@@ -13,7 +13,7 @@ from typing import Any
 from pytest import MonkeyPatch  # noqa: PT013 - a type
 
 from keepstate_server.domain.records import Request, Version
-from keepstate_server.engine import attempts, draft, group, transactions
+from keepstate_server.engine import attempts, draft, group, transaction_draft, transactions, writes
 from keepstate_server.engine.attempts import Verdict
 from keepstate_server.engine.draft import Draft, Result, first_answer
 from keepstate_server.engine.envelope import Envelope
@@ -33,7 +33,7 @@ def request_not_kept_in_the_trail(patch: MonkeyPatch) -> None:
 
 
 def repeat_trusts_a_trail_too_short(patch: MonkeyPatch) -> None:
-    for module in (draft, transactions):
+    for module in (draft, transaction_draft):
         patch.setattr(module, "remembers", lambda *_: True)
 
 
@@ -102,13 +102,12 @@ def positive_ttl_with_a_compare(patch: MonkeyPatch) -> None:
 
 
 def tombstone_dropped_at_once(patch: MonkeyPatch) -> None:
-    physical_life = group.physical_life
+    physical_life = writes.physical_life
 
     def life(envelope: Envelope, *others: Any) -> timedelta | None:
         return timedelta(seconds=1) if envelope.death_time is not None else physical_life(envelope, *others)
 
-    for module in (group, transactions):
-        patch.setattr(module, "physical_life", life)
+    patch.setattr(writes, "physical_life", life)
 
 
 def dead_entries_are_forgotten(patch: MonkeyPatch) -> None:

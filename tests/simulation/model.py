@@ -1,7 +1,7 @@
 """What a record is in the checker's eyes, and what each answer says of it.
 
-A record's state is who made its value and who gave its expiry, each by number; expiry is judged with the tolerance
-that the contract leaves: clocks differ, and a write that was tested just before may land just after.
+A record's state is who made its value, who gave its expiry, each by number, and the value; expiry is judged with the
+tolerance that the contract leaves: clocks differ, and a write that was tested just before may land just after.
 """
 
 from __future__ import annotations
@@ -9,26 +9,34 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from keepstate_server.domain.errors import PreconditionFailed, RecordChanged, RecordExists, RecordMissing
+from keepstate_server.domain.errors import (
+    PreconditionFailed,
+    RecordChanged,
+    RecordExists,
+    RecordMissing,
+    UpdateNotApplicable,
+)
 from keepstate_server.domain.names import RecordName
-from keepstate_server.domain.operations import Deleted, Found, Touched, Written
-from keepstate_server.domain.records import ABSENT, EXISTS, Precondition, Version
+from keepstate_server.domain.operations import Deleted, Found, Touched, Updated, Written
+from keepstate_server.domain.records import ABSENT, EXISTS, Precondition, Record, Version
 from keepstate_server.domain.records import version_of as version_of_etag
 from keepstate_server.domain.times import Instant
 from keepstate_server.engine.draft import Result
+from keepstate_server.engine.trail import WriteId, write_of
 from tests.simulation.applied import Applied
 from tests.simulation.clocks import START
 from tests.simulation.history import Kind, Spec
+from tests.simulation.values import after, canonical, is_text
 
 __all__ = ["NOTHING", "Facts", "KeyState", "KeyStep", "missing", "refused", "shown", "written"]
 
-KeyState = tuple[int, int]
-"""Who made the value, who gave the expiry; -1: nobody."""
+KeyState = tuple[int, int, bytes]
+"""Who made the value, who gave the expiry; -1: nobody; and the value."""
 
 KeyStep = Callable[[KeyState, float], Sequence[KeyState]]
 """The states after an answer, given that before and the time that it cannot be earlier than."""
 
-NOTHING: KeyState = (-1, -1)
+NOTHING: KeyState = (-1, -1, b"")
 
 
 @dataclass(kw_only=True)
@@ -37,20 +45,21 @@ class Facts:
 
     tolerance: float
     values: dict[bytes, int] = field(default_factory=dict)
+    """Who wrote what nobody else writes."""
     versions: dict[int, Version] = field(default_factory=dict)
     makers: dict[Version, int] = field(default_factory=dict)
+    writes: dict[int, WriteId] = field(default_factory=dict)
+    """The write by which the store applied what somebody asked for, where that is seen."""
+    contents: dict[Version, bytes] = field(default_factory=dict)
+    """What each version was shown to be."""
     expiries: dict[int, tuple[Instant | None, ...]] = field(default_factory=dict)
     """What the expiry that somebody gave may be: each attempt reckons it anew."""
-    starts: dict[RecordName, int] = field(default_factory=dict)
-    """Who made what stood there before anything else."""
+    starts: dict[RecordName, KeyState] = field(default_factory=dict)
+    """What stood there before anything else."""
     repeated: set[int] = field(default_factory=set)
     """Who was sent more than once."""
 
     applied: Applied = field(default_factory=Applied)
-
-    def start(self, name: RecordName) -> KeyState:
-        maker = self.starts.get(name)
-        return NOTHING if maker is None else (maker, maker)
 
     def note(self, maker: int, version: Version) -> str | None:
         """Notes who made ``version``; says what is wrong with that."""
@@ -59,6 +68,15 @@ class Facts:
         if self.makers.setdefault(version, maker) != maker:
             return f"two writes have one etag: {version.hex()}"
         return None
+
+    def note_shown(self, record: Record) -> str | None:
+        """Notes what a record was shown to be; says what is wrong with that."""
+        if self.contents.setdefault(record.version, record.value) != record.value:
+            return f"one etag has two values, also {self.contents[record.version]!r}"
+        maker = self.values.get(record.value)
+        if maker is not None:
+            return self.note(maker, record.version)
+        return "a value that nobody wrote" if is_text(record.value) else None
 
     def lives(self, state: KeyState, when: float) -> bool:
         """Says whether the record may exist at ``when``, or may have when it was tested then."""
@@ -77,7 +95,10 @@ class Facts:
     def is_version(self, maker: int, version: Precondition) -> bool:
         """Says whether ``version`` may be what ``maker`` made."""
         known = self.versions.get(maker)
-        return known == version if known is not None else version not in self.makers
+        if known is not None or not isinstance(version, bytes):
+            return known == version
+        write = self.writes.get(maker)
+        return version not in self.makers and (write is None or write_of(version) == write)
 
     def may_expire(self, state: KeyState, expiry: Instant | None) -> bool:
         return expiry in self._expiries(state)
@@ -93,10 +114,16 @@ def _seconds(instant: Instant) -> float:
 def shown(facts: Facts, answer: Found) -> KeyStep:
     """A read showed a record."""
     record = answer.record
-    maker = facts.values[record.value]
+    value = canonical(record.value)
 
     def step(state: KeyState, low: float) -> Sequence[KeyState]:
-        fits = state[0] == maker and facts.lives(state, low) and facts.may_expire(state, record.expire_time)
+        fits = (
+            state[2] == value
+            and state != NOTHING
+            and facts.is_version(state[0], record.version)
+            and facts.lives(state, low)
+            and facts.may_expire(state, record.expire_time)
+        )
         return (state,) if fits else ()
 
     return step
@@ -123,6 +150,8 @@ def refused(facts: Facts, spec: Spec, error: PreconditionFailed, begin: float, e
                 fits = lives
             case RecordMissing():
                 fits = gone
+            case UpdateNotApplicable():
+                fits = (lives and after(spec.change, state[2]) is None) or (gone and after(spec.change, None) is None)
             case RecordChanged() if exact:
                 fits = lives and told != spec.precondition if told else gone
             case _:
@@ -136,12 +165,12 @@ def written(facts: Facts, spec: Spec, number: int, begin: float, end: float, ans
     """An operation took effect; it was tested at ``begin`` at the earliest."""
 
     def step(state: KeyState, low: float) -> Sequence[KeyState]:
-        after: list[KeyState] = []
+        states: list[KeyState] = []
         if facts.lives(state, begin) and _holds_of_living(facts, spec.precondition, state[0]):
-            after.extend(_from_living(facts, spec, number, answer, state))
+            states.extend(_from_living(facts, spec, number, answer, state))
         if spec.precondition in (None, ABSENT) and facts.is_gone(state, end):
-            after.extend(_from_nothing(spec, number, answer, state))
-        return after
+            states.extend(_from_nothing(facts, spec, number, answer, state))
+        return states
 
     return step
 
@@ -153,21 +182,40 @@ def _holds_of_living(facts: Facts, precondition: Precondition, maker: int) -> bo
 
 
 def _from_living(facts: Facts, spec: Spec, number: int, answer: Result | None, state: KeyState) -> Sequence[KeyState]:
-    maker, owner = state
+    maker, owner, value = state
     match spec.kind:
         case Kind.PUT:
-            return ((number, owner if spec.keep else number),)
+            return ((number, owner if spec.keep else number, canonical(spec.value)),)
         case Kind.DELETE:
             return () if answer == Deleted(existed=False) else (NOTHING,)
         case Kind.TOUCH:
-            return ((maker, number),) if _touched(facts, number, answer, maker) else ()
+            return ((maker, number, value),) if _touched(facts, number, answer, maker) else ()
         case Kind.SLIDE:
-            fits = not isinstance(answer, Found) or facts.values[answer.record.value] == maker
-            return ((maker, number),) if fits else ()
-        case _:
+            fits = not isinstance(answer, Found) or (
+                canonical(answer.record.value) == value and facts.is_version(maker, answer.record.version)
+            )
+            return ((maker, number, value),) if fits else ()
+        case Kind.CHECK:
             # Of a check that is repeated the version is not told to anybody, and is none.
             told = answer.version if isinstance(answer, Written) and number not in facts.repeated else None
             return (state,) if told is None or facts.is_version(maker, told) else ()
+        case _:
+            return _updated(facts, spec, answer, (number, owner if spec.keep else number), value)
+
+
+def _updated(
+    facts: Facts, spec: Spec, answer: Result | None, made: tuple[int, int], value: bytes | None
+) -> Sequence[KeyState]:
+    """Returns the state that an update leaves where ``value`` stood, if its answer shows that."""
+    new = after(spec.change, value)
+    if new is None:
+        return ()
+    state = (*made, new)
+    if isinstance(answer, Updated) and answer.record and not answer.repeated:
+        record = answer.record
+        if canonical(record.value) != new or not facts.may_expire(state, record.expire_time):
+            return ()
+    return (state,)
 
 
 def _touched(facts: Facts, number: int, answer: Result | None, maker: int) -> bool:
@@ -179,13 +227,16 @@ def _touched(facts: Facts, number: int, answer: Result | None, maker: int) -> bo
     return number in facts.repeated or maker not in facts.versions
 
 
-def _from_nothing(spec: Spec, number: int, answer: Result | None, state: KeyState) -> Sequence[KeyState]:
+def _from_nothing(facts: Facts, spec: Spec, number: int, answer: Result | None, state: KeyState) -> Sequence[KeyState]:
+    owner = -1 if spec.keep else number
     match spec.kind:
         case Kind.PUT:
-            return ((number, -1 if spec.keep else number),)
+            return ((number, owner, canonical(spec.value)),)
         case Kind.DELETE:
             return () if answer == Deleted(existed=True) else (state,)
         case Kind.CHECK:
             return (state,)
-        case _:
+        case Kind.TOUCH | Kind.SLIDE:
             return ()
+        case _:
+            return _updated(facts, spec, answer, (number, owner), None)

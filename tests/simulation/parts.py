@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from keepstate_server.domain.errors import PreconditionFailed
 from keepstate_server.domain.names import RecordName
+from keepstate_server.domain.operations import Updated, Written
+from keepstate_server.domain.records import Record
 from keepstate_server.engine.draft import Result
+from keepstate_server.engine.trail import WriteId, write_of
 from tests.simulation.applied import Applied, Landing
 from tests.simulation.history import Attempt, Call, Claim, Kind, Spec, claim_of
 
@@ -37,6 +40,24 @@ class Part:
             return applied.landed.get(_landing(self.spec.name, call.client, call.request + self.at))
         its = (_landing(spec.name, call.client, call.request) for spec in call.specs)
         return min((applied.landed[each] for each in its if each in applied.landed), default=None)
+
+    def carried(self, applied: Applied) -> WriteId | None:
+        """Returns the write by which the store applied it; None: none was seen."""
+        call = self.call
+        assert call.request is not None
+        number = call.request if call.transaction else call.request + self.at
+        return applied.carried.get(_landing(self.spec.name, call.client, number))
+
+    def applied_at(self, applied: Applied, answer: Result | None) -> float | None:
+        """Returns when the store applied what was answered so; None: that was not seen."""
+        write = self.carried(applied) if self.call.request is not None else None
+        if write is not None:
+            return applied.writes.get(write)
+        match answer:
+            case Written(version=version) | Updated(record=Record(version=version)):
+                return applied.writes.get(write_of(version))
+            case _:
+                return None
 
     @property
     def answers(self) -> Iterator[tuple[Attempt, Result | None, Claim]]:

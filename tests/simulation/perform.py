@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keepstate_server.domain.times import Instant
-from keepstate_server.engine import trail, transactions, writer
+from keepstate_server.engine import outcomes, resolver, staged, trail, transactions, writer
 from keepstate_server.engine.engine import Engine
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.stores.catalog import Catalog
@@ -38,6 +38,8 @@ class Run:
     scenario: Scenario
     history: History
     world: World
+    intents_left: int
+    """Of transactions, when all was over and nobody had come to read yet."""
     seconds: float
     """Virtual ones."""
 
@@ -57,7 +59,7 @@ class _Log:
 @contextmanager
 def _set_up(scenario: Scenario, world: World) -> Iterator[None]:
     """Has trails forget sooner, and the log go nowhere or into the trace."""
-    modules: Any = (writer, transactions)
+    modules: Any = (outcomes, resolver, staged, transactions, writer)
     logs = [module._log for module in modules]
     limit = trail._MAX_WRITES
     vars(trail)["_MAX_WRITES"] = scenario.trail_writes
@@ -124,11 +126,12 @@ async def _perform(scenario: Scenario, script: Script, trace: bool) -> Run:
         world.network = Network()
         # What was begun ends by its deadline, and what was sent arrives by then or never.
         await asyncio.sleep(max(scenario.habits.deadlines) + scenario.network.longest_delay + 1)
+        intents_left = sum(store.intents for store in stores.values())
         last = Client(0, pool, instances[:1], scenario.habits, 0.0, "last")
         for name in scenario.habits.names:
             spec = Spec(name=name, kind=Kind.GET)
             await last.issue(Call(number=len(history.calls), client=0, specs=[spec]))
-    return Run(scenario=scenario, history=history, world=world, seconds=loop.time())
+    return Run(scenario=scenario, history=history, world=world, intents_left=intents_left, seconds=loop.time())
 
 
 def _store(component: Component, scenario: Scenario, chance: random.Random, applied: Applied) -> SimStore:

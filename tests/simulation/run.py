@@ -15,7 +15,7 @@ from keepstate_server.domain.names import RecordName
 from tests.simulation.check import Undecided, check
 from tests.simulation.history import Call, Claim, History, claim_of
 from tests.simulation.perform import SETTINGS, Run, perform
-from tests.simulation.scenario import FULL_TRAIL, scenario_of
+from tests.simulation.scenario import FULL_TRAIL, GATHERED, scenario_in_turn
 
 __all__ = ["Report", "judge", "run_seeds", "story"]
 
@@ -55,7 +55,7 @@ def run_seeds(seeds: Sequence[int]) -> Report:
     gc.disable()  # a history is short, and what it leaves is collected after some of them
     try:
         for seed in seeds:
-            run = perform(scenario_of(seed))
+            run = perform(scenario_in_turn(seed))
             report.counts.update(_counts(run))
             try:
                 wrong = judge(run)
@@ -71,6 +71,8 @@ def run_seeds(seeds: Sequence[int]) -> Report:
 def _counts(run: Run) -> Counter[str]:
     counts = Counter(run.world.counts)
     counts["histories"] = 1
+    gathered = run.scenario.clients == GATHERED
+    counts["intents left over"] = run.intents_left
     counts["over two stores"] = len(run.scenario.stores) > 1
     for store in run.world.stores.values():
         counts[f"on {store.kind}"] += 1
@@ -78,7 +80,7 @@ def _counts(run: Run) -> Counter[str]:
     # Where trails are cut short, more is forgotten than ever would be.
     faultless = run.scenario.network.faultless and run.scenario.trail_writes == FULL_TRAIL
     for call in run.history.calls:
-        shape = "transactions" if call.transaction else "batches" if len(call.specs) > 1 else "single operations"
+        shape = _shape(call)
         counts[shape] += 1
         counts["repeats"] += len(call.attempts) - 1
         counts["operations"] += len(call.specs)
@@ -87,7 +89,17 @@ def _counts(run: Run) -> Counter[str]:
         counts["unknown calls"] += unknown
         counts["calls without faults"] += faultless
         counts["unknown calls without faults"] += faultless and unknown
+        counts["gathered calls"] += gathered
+        counts["unknown gathered calls"] += gathered and unknown
     return counts
+
+
+def _shape(call: Call) -> str:
+    if call.snapshot:
+        return "snapshots"
+    if call.transaction:
+        return "transactions"
+    return "batches" if len(call.specs) > 1 else "single operations"
 
 
 def _is_unknown(call: Call) -> bool:
@@ -100,7 +112,7 @@ def _is_unknown(call: Call) -> bool:
 
 def story(seed: int) -> Iterator[str]:
     """Tells the shortest run of ``seed`` that goes wrong: each client's first calls, as few as will do."""
-    full = scenario_of(seed)
+    full = scenario_in_turn(seed)
     shorter = (replace(full, habits=replace(full.habits, calls=calls)) for calls in range(1, full.habits.calls))
     run = next((run for run in map(perform, shorter) if _wrong(run)), None)
     scenario = run.scenario if run else full
@@ -165,8 +177,9 @@ def _tell(report: Report, seconds: float) -> None:
     _say(f"{counts['histories']} histories in {seconds:.1f} s: {counts['histories'] / seconds:.0f} a second")
     for name in sorted(counts):
         _say(f"  {counts[name]:9} {name}")
-    share = counts["unknown calls without faults"] / max(counts["calls without faults"], 1)
-    _say(f"  unknown without faults: {share:.4%} of {counts['calls without faults']} calls")
+    for which in ("calls without faults", "gathered calls"):
+        share = counts[f"unknown {which}"] / max(counts[which], 1)
+        _say(f"  unknown: {share:.4%} of {counts[which]} {which}")
     for seed in report.undecided:
         _say(f"undecided: seed {seed}")
     for seed, what in sorted(report.wrong):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 from keepstate_server.domain.names import RecordName
 from keepstate_server.engine import trail
@@ -12,10 +13,26 @@ from tests.simulation.clients import Habits
 from tests.simulation.history import record
 from tests.simulation.network import Network, Outage
 from tests.simulation.stores import KINDS
+from tests.simulation.values import Form
 
-__all__ = ["FULL_TRAIL", "Component", "Scenario", "hot_scenario_of", "scenario_of"]
+__all__ = [
+    "FULL_TRAIL",
+    "GATHERED",
+    "Component",
+    "Scenario",
+    "gathered_scenario_of",
+    "hot_scenario_of",
+    "scenario_in_turn",
+    "scenario_of",
+]
 
 FULL_TRAIL = trail._MAX_WRITES
+
+GATHERED = 100
+"""How many clients write one record."""
+
+# One history of so many is of gathered clients: it takes as long as thirty others.
+_GATHERED_EVERY = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +61,19 @@ class Scenario:
     """When which instance ends without a word and is started again."""
 
 
+def scenario_in_turn(seed: int) -> Scenario:
+    """Returns the scenario of ``seed``, now and then one of gathered clients."""
+    if seed % _GATHERED_EVERY == _GATHERED_EVERY - 1:
+        kinds = sorted(KINDS, key="state.redis".__ne__)
+        return gathered_scenario_of(seed, kind=kinds[seed // _GATHERED_EVERY % len(kinds)])
+    return scenario_of(seed)
+
+
+class _Updates(TypedDict):
+    updates: float
+    forms: Sequence[Form]
+
+
 def scenario_of(seed: int | str, *, kind: str | None = None) -> Scenario:
     """Returns the scenario of ``seed``, on a store of ``kind`` if that is given."""
     chance = random.Random(f"scenario {seed}")
@@ -61,6 +91,8 @@ def scenario_of(seed: int | str, *, kind: str | None = None) -> Scenario:
         ttls=chance.choice(((60_000,), (500, 4_000), (1_000, 15_000, 1_000_000))),
         batches=chance.choice((0.0, 0.2, 0.5)),
         transactions=chance.choice((0.0, 0.3, 0.8) if len(stores) == 1 else (0.3, 0.6)),
+        snapshots=chance.choice((0.0, 0.1, 0.3)),
+        **_updates(chance),
     )
     if faults:
         # Not every run has every fault: where one hides another, both go unseen.
@@ -114,6 +146,13 @@ def _names(chance: random.Random, stores: Sequence[Component]) -> Sequence[Recor
     return [record(key, store.name) for store in stores for key in keys[: chance.choice((1, 1, 2))]]
 
 
+def _updates(chance: random.Random) -> _Updates:
+    """Returns how many of the writes are updates, and of what."""
+    share = chance.choice((0.0, 0.0, 0.3, 0.7))
+    forms = chance.sample((Form.NUMBER, Form.LIST, Form.OBJECT), 2) if share else [Form.TEXT]
+    return {"updates": share, "forms": forms}
+
+
 def _crashes(chance: random.Random, instances: int) -> tuple[tuple[float, int], ...]:
     count = chance.choice((0, 0, 1, 4))
     return tuple((chance.random() * chance.choice((0.1, 3.0, 20.0)), chance.randrange(instances)) for _ in range(count))
@@ -142,6 +181,8 @@ def hot_scenario_of(seed: int | str, *, kind: str = "state.redis") -> Scenario:
             ttls=(60_000,),
             batches=chance.choice((0.0, 0.3)),
             transactions=share,
+            snapshots=share / 4,
+            **_updates(chance),
             patience=chance.choice((0.8, 0.4)),
             beside=chance.choice((0.2, 0.6)),
             transit=chance.choice((0.01, 0.5, 3.0)),
@@ -150,6 +191,30 @@ def hot_scenario_of(seed: int | str, *, kind: str = "state.redis") -> Scenario:
         clients=chance.randint(2, 4),
         instances=chance.randint(1, 3),
         trail_writes=chance.choice((1, 1, 2)),
+    )
+
+
+def gathered_scenario_of(seed: int | str, *, kind: str = "state.redis") -> Scenario:
+    """Returns a scenario in which a hundred clients write one record through two instances, without faults."""
+    habits = Habits(
+        names=[record("a")],
+        calls=2,
+        thinks=(0.02,),
+        ttls=(60_000,),
+        slides=0.0,
+        batches=0.2,
+        updates=0.5,
+        forms=(Form.NUMBER,),
+        named=1.0,
+        doubts=0.0,
+    )
+    return Scenario(
+        seed=f"gathered {seed}",
+        stores=(Component(kind=kind),),
+        network=Network(),
+        habits=habits,
+        clients=GATHERED,
+        instances=2,
     )
 
 

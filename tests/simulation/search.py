@@ -5,6 +5,7 @@ Knows nothing of records: an event says which states it leads to from one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -26,6 +27,8 @@ class Event(Generic[S]):
     """It changes nothing."""
     step: Callable[[S, float], Sequence[S]]
     """The states after it, given that before and the time that it cannot be earlier than; none: impossible."""
+    likely: float = math.inf
+    """When it took effect, as far as can be guessed: what is tried first."""
     after: int = 0
     """The events (bits, by their place in what is searched) that must have happened before it."""
     what: Callable[[], str] = str
@@ -40,8 +43,8 @@ def in_some_order(events: Sequence[Event[S]], start: S, *, budget: int) -> tuple
     """
     must = sum(1 << place for place, event in enumerate(events) if event.must)
     by_end = sorted((event.end, place) for place, event in enumerate(events) if event.must)
-    preferred = sorted(range(len(events)), key=lambda place: (events[place].must, -events[place].end))
     # The least likely first: what is put on the stack last is tried first.
+    preferred = sorted(range(len(events)), key=lambda place: (events[place].must, -events[place].likely))
     stack: list[tuple[int, S, float, tuple[int, ...]]] = [(0, start, 0.0, ())]
     seen: set[tuple[int, S]] = set()
     longest: tuple[int, ...] = ()

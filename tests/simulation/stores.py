@@ -10,12 +10,13 @@ import grpc
 
 from keepstate_server.domain.names import internal_key
 from keepstate_server.domain.times import Instant
+from keepstate_server.engine.envelope import decode
 from keepstate_server.stores.base import Stored, StoreEtag
 from keepstate_server.stores.sidecar import Component, SidecarError, StateItem
 from tests.simulation.applied import Applied
 from tests.simulation.clocks import OffsetClock
 
-__all__ = ["KINDS", "SimStore", "make_store"]
+__all__ = ["KINDS", "RedisLike", "SimStore", "make_store"]
 
 _MISMATCH = "possible etag mismatch. error from state store: "
 _TRANSACTION = "error while executing state transaction: "
@@ -55,6 +56,12 @@ class SimStore:
     def component(self) -> Component:
         version = "v2" if self.kind == "state.postgresql" else "v1"
         return Component(name=self.name, type=self.kind, version=version, capabilities=frozenset())
+
+    @property
+    def intents(self) -> int:
+        """How many records carry an intent."""
+        envelopes = (decode(item.data) for item in self.items.values())
+        return sum(envelope is not None and envelope.intent is not None for envelope in envelopes)
 
     def read(self, key: str) -> Stored | None:
         item = self._live(key)

@@ -9,8 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from keepstate_server.domain.errors import RecordChanged, RecordExists, RecordMissing
-from keepstate_server.domain.operations import Deleted, Found, Touched, Written
+from keepstate_server.domain.errors import (
+    RecordChanged,
+    RecordExists,
+    RecordMissing,
+    StoreUnavailable,
+    UpdateNotApplicable,
+)
+from keepstate_server.domain.names import internal_key
+from keepstate_server.domain.operations import Deleted, Found, Increment, Touched, Updated, Written
 from keepstate_server.domain.records import ABSENT, Record, Version, etag_of
 from keepstate_server.domain.times import Instant
 from keepstate_server.engine.draft import Result
@@ -22,7 +29,7 @@ from tests.simulation.clocks import START, OffsetClock
 from tests.simulation.history import Attempt, Call, History, Kind, Spec, record
 from tests.simulation.loop import Stalled, VirtualLoop, run
 from tests.simulation.search import Event, in_some_order
-from tests.simulation.stores import SimStore, make_store
+from tests.simulation.stores import RedisLike, SimStore, make_store
 
 V1, V2, V3 = (Version(bytes([number]) * 16) for number in (1, 2, 3))
 NAME = record("a")
@@ -118,13 +125,44 @@ def test_what_must_never_be_sent_to_redis_is_noticed(make: Make, item: StateItem
     assert said in store.applied.violations[0]
 
 
+def test_redis_expires_what_is_the_services_own_and_stands_there_by_then(make: Make) -> None:
+    store = make("state.redis")
+    key = internal_key("outcome/00")
+    store.save(_item(key, "-1", ttl=60))
+    assert isinstance(store, RedisLike)
+    assert store.items[key].gone_at is None
+    store.expire(key, 60)
+    assert store.items[key].gone_at == START + 60_000
+    assert not store.applied.violations
+
+
+def test_redis_deletes_what_is_not_there_and_refuses_another_etag(make: Make) -> None:
+    store = make("state.redis")
+    store.delete("a", StoreEtag("1"))
+    store.save(_item("a", "-1"))
+    with pytest.raises(SidecarError, match=r"ABORTED: .*possible etag mismatch.*failed to delete"):
+        store.delete("a", StoreEtag("2"))
+    store.delete("a", StoreEtag("1"))
+    assert not store.items
+
+
 @pytest.mark.parametrize("kind", ["state.postgresql", "state.sqlite", "state.in-memory"])
-def test_the_others_roll_back_and_create_for_no_etag(make: Make, kind: str) -> None:
+def test_the_others_refuse_to_delete_what_is_not_there(make: Make, kind: str) -> None:
+    store = make(kind)
+    with pytest.raises(SidecarError, match=r"ABORTED: .*possible etag mismatch"):
+        store.delete("a", StoreEtag("0123"))
+    store.save(_item("a", None, create=True))
+    store.delete("a", store.items["a"].etag)
+    assert not store.items
+
+
+@pytest.mark.parametrize("kind", ["state.postgresql", "state.sqlite", "state.in-memory"])
+def test_the_others_roll_roll_back_and_create_for_no_etag(make: Make, kind: str) -> None:
     store = make(kind)
     store.save(_item("a", None, create=True))
     with pytest.raises(SidecarError, match="INTERNAL"):
         store.transact([_item("b", None, create=True), _item("a", None, create=True)])
-    with pytest.raises(SidecarError, match="ABORTED"):
+    with pytest.raises(SidecarError, match=r"ABORTED"):
         store.save(_item("b", "0123"))
     assert list(store.items) == ["a"]
 
@@ -187,10 +225,10 @@ W1, W2, W3 = (Written(version=version) for version in (V1, V2, V3))
 @pytest.mark.parametrize(
     "asked",
     [
-        [(_put(b"1"), 0, 1, W1), (GET, 2, 3, _found(b"1", V1)), (DELETE, 4, 5, Deleted(existed=True))],
-        [(_put(b"1"), 0, 5, W1), (GET, 1, 2, RecordMissing(NAME)), (GET, 3, 4, _found(b"1", V1))],
-        [(_put(b"1"), 0, 1, W1), (_put(b"2", precondition=ABSENT), 2, 3, RecordExists(NAME, etag_of(V1)))],
-        [(_put(b"1", ttl=5000), 0, 1, W1), (GET, 4, 4.1, RecordMissing(NAME)), (GET, 6, 6.1, _found(b"1", V1, 5000))],
+        [(_put(b"v1"), 0, 1, W1), (GET, 2, 3, _found(b"v1", V1)), (DELETE, 4, 5, Deleted(existed=True))],
+        [(_put(b"v1"), 0, 5, W1), (GET, 1, 2, RecordMissing(NAME)), (GET, 3, 4, _found(b"v1", V1))],
+        [(_put(b"v1"), 0, 1, W1), (_put(b"v2", precondition=ABSENT), 2, 3, RecordExists(NAME, etag_of(V1)))],
+        [(_put(b"v1", ttl=5000), 0, 1, W1), (GET, 4, 4.1, RecordMissing(NAME)), (GET, 6, 6.1, _found(b"v1", V1, 5000))],
     ],
 )
 def test_what_can_have_happened_passes(asked: list[tuple[Spec, float, float, Result]]) -> None:
@@ -200,33 +238,115 @@ def test_what_can_have_happened_passes(asked: list[tuple[Spec, float, float, Res
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ([(_put(b"1"), 0, 1, W1), (GET, 2, 3, RecordMissing(NAME))], "no order"),
-        ([(_put(b"1"), 0, 1, W1), (_put(b"2"), 2, 3, W2), (GET, 4, 5, _found(b"1", V1))], "no order"),
-        ([(_put(b"1"), 0, 1, W1), (_put(b"2"), 2, 3, W1)], "two writes have one etag"),
-        ([(_put(b"1"), 0, 1, W1), (GET, 2, 3, _found(b"1", V2))], "one write has two etags"),
-        ([(GET, 0, 1, _found(b"1", V1))], "nobody wrote"),
+        ([(_put(b"v1"), 0, 1, W1), (GET, 2, 3, RecordMissing(NAME))], "no order"),
+        ([(_put(b"v1"), 0, 1, W1), (_put(b"v2"), 2, 3, W2), (GET, 4, 5, _found(b"v1", V1))], "no order"),
+        ([(_put(b"v1"), 0, 1, W1), (_put(b"v2"), 2, 3, W1)], "two writes have one etag"),
+        ([(_put(b"v1"), 0, 1, W1), (GET, 2, 3, _found(b"v1", V2))], "one write has two etags"),
+        ([(GET, 0, 1, _found(b"v1", V1))], "nobody wrote"),
         (
             [
-                (_put(b"1"), 0, 1, W1),
-                (_put(b"2", precondition=V1), 2, 9, W2),
-                (_put(b"3", precondition=V1), 2, 9, W3),
+                (_put(b"v1"), 0, 1, W1),
+                (_put(b"v2", precondition=V1), 2, 9, W2),
+                (_put(b"v3", precondition=V1), 2, 9, W3),
             ],
             "no order",
         ),
-        ([(_put(b"1"), 0, 1, W1), (_put(b"2", precondition=V1), 2, 3, RecordChanged(NAME))], "no order"),
+        ([(_put(b"v1"), 0, 1, W1), (_put(b"v2", precondition=V1), 2, 3, RecordChanged(NAME))], "no order"),
         (
             [
-                (_put(b"1"), 0, 1, W1),
+                (_put(b"v1"), 0, 1, W1),
                 (DELETE, 2, 3, Deleted(existed=True)),
-                (_put(b"2", precondition=V1), 4, 5, W2),
+                (_put(b"v2", precondition=V1), 4, 5, W2),
             ],
             "no order",
         ),
-        ([(_put(b"1", ttl=5000), 0, 1, W1), (GET, 8, 9, _found(b"1", V1, 5000))], "no order"),
-        ([(_put(b"1", ttl=5000), 0, 1, W1), (GET, 1.5, 2, RecordMissing(NAME))], "no order"),
-        ([(_put(b"1"), 0, 1, W1), (TOUCH, 2, 3, Touched(version=V2, expire_at=None))], "no order"),
-        ([(_put(b"1"), 0, 1, RecordExists(NAME))], "was answered"),
+        ([(_put(b"v1", ttl=5000), 0, 1, W1), (GET, 8, 9, _found(b"v1", V1, 5000))], "no order"),
+        ([(_put(b"v1", ttl=5000), 0, 1, W1), (GET, 1.5, 2, RecordMissing(NAME))], "no order"),
+        ([(_put(b"v1"), 0, 1, W1), (TOUCH, 2, 3, Touched(version=V2, expire_at=None))], "no order"),
+        ([(_put(b"v1"), 0, 1, RecordExists(NAME))], "was answered"),
     ],
 )
 def test_what_cannot_have_happened_is_found(asked: list[tuple[Spec, float, float, Result]], said: str) -> None:
     assert said in " ".join(check(_history(*asked), clock_difference=5))
+
+
+# The checker and updates: each value is explained by the updates before it
+
+
+def _incremented(value: bytes, version: Version, *, repeated: bool = False) -> Updated:
+    return Updated(record=_found(value, version).record, repeated=repeated)
+
+
+ADD = Spec(name=NAME, kind=Kind.INCREMENT, change=Increment(delta=2))
+AT_MOST = Spec(name=NAME, kind=Kind.INCREMENT, change=Increment(delta=2, maximum=3))
+MISFIT = UpdateNotApplicable(NAME, etag_of(V1))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        [(ADD, 0, 1, _incremented(b"2", V1)), (GET, 2, 3, _found(b"2", V1)), (ADD, 4, 5, _incremented(b"4", V2))],
+        [(ADD, 0, 9, _incremented(b"4", V2)), (ADD, 0, 9, _incremented(b"2", V1)), (GET, 1, 8, _found(b"4", V2))],
+        [(ADD, 0, 1, _incremented(b"2", V1)), (AT_MOST, 2, 3, MISFIT)],
+        [(_put(b"v1"), 0, 1, W1), (ADD, 2, 3, MISFIT)],
+    ],
+)
+def test_updates_that_can_have_happened_pass(asked: list[tuple[Spec, float, float, Result]]) -> None:
+    assert check(_history(*asked), clock_difference=5) == []
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        [(ADD, 0, 1, _incremented(b"4", V1))],
+        [(ADD, 0, 1, _incremented(b"2", V1)), (ADD, 2, 3, _incremented(b"2", V2))],
+        [(ADD, 0, 1, _incremented(b"2", V1)), (GET, 2, 3, _found(b"4", V2))],
+        [(ADD, 0, 1, _incremented(b"2", V1)), (GET, 2, 3, _found(b"2", V2))],
+        [(ADD, 0, 1, MISFIT)],
+        [(ADD, 0, 1, _incremented(b"2", V1)), (ADD, 2, 3, MISFIT)],
+    ],
+)
+def test_updates_that_cannot_have_happened_are_found(asked: list[tuple[Spec, float, float, Result]]) -> None:
+    assert "no order" in " ".join(check(_history(*asked), clock_difference=5))
+
+
+def test_a_repeated_update_shows_the_record_as_it_is_then() -> None:
+    for value, version, passes in ((b"4", V2, True), (b"2", V1, False)):
+        history = _history((ADD, 0, 1, _incremented(b"2", V1)), (ADD, 2, 3, _incremented(b"4", V2)))
+        repeat = Attempt(start=4, end=5, instance=0, repeated=True)
+        repeat.results = [_incremented(value, version, repeated=True)]
+        history.calls[0].attempts.append(repeat)
+        assert (check(history, clock_difference=5) == []) is passes
+
+
+# The checker and snapshots: all is read at one moment
+
+
+B = record("b", "other")
+
+
+@pytest.mark.parametrize(
+    ("of_a", "of_b", "passes"),
+    [
+        (_found(b"v1", V1), RecordMissing(B), True),
+        (_found(b"v1", V1), _found(b"v2", V2), True),
+        (RecordMissing(NAME), _found(b"v2", V2), False),
+    ],
+)
+def test_a_snapshot_shows_records_of_several_stores_at_one_moment(of_a: Result, of_b: Result, passes: bool) -> None:
+    history = _history((_put(b"v1"), 0, 5, W1))
+    history.calls.append(_call([Spec(name=B, kind=Kind.PUT, value=b"v2")], 6, 9, [W2]))
+    history.calls.append(_call([Spec(name=each, kind=Kind.SNAPSHOT) for each in (NAME, B)], 4, 8, [of_a, of_b]))
+    assert (check(history, clock_difference=5) == []) is passes
+
+
+def test_a_snapshot_that_failed_says_nothing() -> None:
+    history = _history((_put(b"v1"), 0, 1, W1))
+    failed = [StoreUnavailable("other")] * 2
+    history.calls.append(_call([Spec(name=each, kind=Kind.SNAPSHOT) for each in (NAME, B)], 2, 3, failed))
+    assert check(history, clock_difference=5) == []
+
+
+def _call(specs: Sequence[Spec], start: float, end: float, results: Sequence[Result]) -> Call:
+    attempt = Attempt(start=start, end=end, instance=0, results=results, expiries=[None] * len(specs))
+    return Call(number=len(specs) + 10, client=1, specs=specs, attempts=[attempt])
