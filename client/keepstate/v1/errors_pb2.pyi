@@ -47,8 +47,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 9
     """DEADLINE_EXCEEDED: the caller's time was up before anything was changed; of a repeated write, by this attempt."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 10
-    """RESOURCE_EXHAUSTED with google.rpc.RetryInfo: a limit of the service is reached. On a read of a batch also: the
-    answer has no room for it, read it in another batch.
+    """RESOURCE_EXHAUSTED with google.rpc.RetryInfo: a limit of the service is reached. On a read or an update
+    of a batch also: the answer has no room for it, ask for it in another batch.
     """
     ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 11
     """UNIMPLEMENTED: this version of the service does not offer the call."""
@@ -97,8 +97,8 @@ ERROR_REASON_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 8
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 9
 """DEADLINE_EXCEEDED: the caller's time was up before anything was changed; of a repeated write, by this attempt."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 10
-"""RESOURCE_EXHAUSTED with google.rpc.RetryInfo: a limit of the service is reached. On a read of a batch also: the
-answer has no room for it, read it in another batch.
+"""RESOURCE_EXHAUSTED with google.rpc.RetryInfo: a limit of the service is reached. On a read or an update
+of a batch also: the answer has no room for it, ask for it in another batch.
 """
 ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 11
 """UNIMPLEMENTED: this version of the service does not offer the call."""

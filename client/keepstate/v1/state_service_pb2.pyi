@@ -450,7 +450,7 @@ class Append(_message.Message):
     """How many items to keep, the newest. 0: all."""
     @_builtins.property
     def items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """What to add, each one JSON value."""
+        """What to add, each one JSON value; 1 to 10,000 of them."""
 
     def __init__(
         self,

@@ -126,7 +126,8 @@ class StateServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Update(self, request, context):
-        """Changes a value at the service, atomically, and returns the new record.
+        """Changes a value at the service, atomically, and returns the new record. FAILED_PRECONDITION if it does not fit the
+        value: nothing was changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -54,7 +54,9 @@ class StateServiceStub:
     Touch: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.TouchRequest, _state_service_pb2.TouchResponse]
     """Moves a record's expiry without sending the value. The etag stays. NOT_FOUND if there is no record."""
     Update: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.UpdateRequest, _state_service_pb2.UpdateResponse]
-    """Changes a value at the service, atomically, and returns the new record."""
+    """Changes a value at the service, atomically, and returns the new record. FAILED_PRECONDITION if it does not fit the
+    value: nothing was changed.
+    """
     Batch: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.BatchRequest, _state_service_pb2.BatchResponse]
     """Performs up to 1,000 independent operations. The call succeeds though some of them fail; operations on one key are
     applied in the order given.
@@ -92,7 +94,9 @@ class StateServiceAsyncStub(StateServiceStub):
     Touch: _aio.UnaryUnaryMultiCallable[_state_service_pb2.TouchRequest, _state_service_pb2.TouchResponse]  # type: ignore[assignment]
     """Moves a record's expiry without sending the value. The etag stays. NOT_FOUND if there is no record."""
     Update: _aio.UnaryUnaryMultiCallable[_state_service_pb2.UpdateRequest, _state_service_pb2.UpdateResponse]  # type: ignore[assignment]
-    """Changes a value at the service, atomically, and returns the new record."""
+    """Changes a value at the service, atomically, and returns the new record. FAILED_PRECONDITION if it does not fit the
+    value: nothing was changed.
+    """
     Batch: _aio.UnaryUnaryMultiCallable[_state_service_pb2.BatchRequest, _state_service_pb2.BatchResponse]  # type: ignore[assignment]
     """Performs up to 1,000 independent operations. The call succeeds though some of them fail; operations on one key are
     applied in the order given.
@@ -157,7 +161,9 @@ class StateServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _state_service_pb2.UpdateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_state_service_pb2.UpdateResponse, _abc.Awaitable[_state_service_pb2.UpdateResponse]]:
-        """Changes a value at the service, atomically, and returns the new record."""
+        """Changes a value at the service, atomically, and returns the new record. FAILED_PRECONDITION if it does not fit the
+        value: nothing was changed.
+        """
 
     @_abc_1.abstractmethod
     def Batch(
