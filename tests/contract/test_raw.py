@@ -123,22 +123,50 @@ async def test_its_expiry_is_kept_where_the_store_tells_it_and_else_refused(api:
     assert (record.value, record.expire_time) == (b"new", expiry)
 
 
-@pytest.mark.promise(9)
-async def test_it_takes_part_in_transactions(api: Api, plain) -> None:  # type: ignore[no-untyped-def]
-    checked, written = await plain(api.key()), await plain(api.key())
-    etags = [(await api.get(key)).etag for key in (checked, written)]
-    await api.transact(
-        checks=[pb.Check(name=api.name(checked), precondition=if_etag(etags[0]))],
-        puts=[api.put_request(written, b"new", when=if_etag(etags[1]))],
-    )
-    record = await api.get(checked)
-    assert (record.value, record.etag) == (VALUE, etags[0])
-    assert await api.value(written) == b"new"
-
-
 @pytest.mark.promise(16)
 async def test_what_lies_in_the_store_is_where_the_documents_say(api: Api, backend: Backend, store: str) -> None:
     await api.put("k/1", b"x", namespace="docs")
     found = await backend.sidecar.get(store, "docs/k%2F1", consistency=Consistency.STRONG, timeout=5)
     assert found
     assert found.data.startswith(b"\xf5KS\x01")
+
+
+@pytest.mark.promise(9)
+async def test_it_takes_part_in_transactions(api: Api, plain) -> None:  # type: ignore[no-untyped-def]
+    put, deleted, checked, absent = await plain(api.key()), await plain(api.key()), await plain(api.key()), api.key()
+    etags = {key: (await api.get(key)).etag for key in (put, deleted, checked)}
+    answer = await api.transact(
+        checks=[api.check(checked, if_etag(etags[checked])), api.check(absent, ABSENT)],
+        puts=[api.put_request(put, b"new", when=if_etag(etags[put]))],
+        deletes=[api.delete_request(deleted, if_etag(etags[deleted]))],
+    )
+    assert [(await api.get(put)).etag, answer.deletes[0].existed] == [answer.puts[0].etag, True]
+    assert await api.values(put, deleted, checked, absent) == [b"new", None, VALUE, None]
+    assert (await api.get(checked)).etag == etags[checked], "a check changes nothing that callers see"
+
+
+@pytest.mark.promise(9)
+async def test_a_transaction_that_is_refused_leaves_it_as_it_was(api: Api, plain) -> None:  # type: ignore[no-untyped-def]
+    key, other = await plain(api.key()), api.key()
+    before = await api.get(key)
+    with pytest.raises(Refused) as refused:
+        await api.transact(puts=[api.put_request(other)], checks=[api.check(key, ABSENT)])
+    assert refused.value.what == ("ALREADY_EXISTS", "RECORD_ALREADY_EXISTS")
+    assert refused.value.metadata["etag"] == before.etag
+    await plain(key, b"the plain program went on")
+    with pytest.raises(Refused) as refused:
+        await api.transact(puts=[api.put_request(key, when=if_etag(before.etag)), api.put_request(other)])
+    assert refused.value.what == ("ABORTED", "ETAG_MISMATCH")
+    assert await api.values(key, other) == [b"the plain program went on", None]
+
+
+@pytest.mark.promise(7, 9)
+async def test_its_expiry_does_not_outlive_a_transaction(api: Api, plain, store: str) -> None:  # type: ignore[no-untyped-def]
+    key, gone = await plain(api.key(), ttl_seconds=2), await plain(api.key(), ttl_seconds=2)
+    await api.transact(puts=[api.put_request(key, b"mine"), api.put_request(api.key())])
+
+    async def the_other_is_gone() -> bool:
+        return await api.value(gone) is None
+
+    await eventually(the_other_is_gone)
+    assert await api.value(key) == b"mine"

@@ -108,35 +108,6 @@ async def test_of_many_transactions_on_the_same_etags_one_wins(api: Api) -> None
     assert [await api.value(key) for key in keys] == [str(won[0]).encode()] * 4
 
 
-async def test_money_moved_between_accounts_is_neither_lost_nor_made(api: Api) -> None:
-    accounts = [api.key("account") for _ in range(4)]
-    for key in accounts:
-        await api.put(key, b"100")
-    moved = 0
-
-    async def move(number: int) -> None:
-        nonlocal moved
-        source, target = accounts[number % 4], accounts[(number + 1 + number // 4 % 3) % 4]
-        while True:
-            a, b = await api.get(source), await api.get(target)
-            try:
-                await api.transact(
-                    puts=[
-                        api.put_request(source, str(int(a.value) - 1).encode(), when=if_etag(a.etag)),
-                        api.put_request(target, str(int(b.value) + 1).encode(), when=if_etag(b.etag)),
-                    ]
-                )
-            except Refused as refused:
-                assert refused.code.name == "ABORTED"
-            else:
-                moved += 1
-                return
-
-    await asyncio.gather(*(move(number) for number in range(24)))
-    assert moved == 24
-    assert sum([int((await api.get(key)).value) for key in accounts]) == 400
-
-
 async def test_write_skew_is_impossible(api: Api) -> None:
     """Each of two transactions checks the record that the other writes: at most one can be applied."""
     for _ in range(5):
@@ -156,8 +127,12 @@ async def test_write_skew_is_impossible(api: Api) -> None:
 
 async def test_a_hundred_records_fit_and_one_more_is_refused(api: Api) -> None:
     keys = [api.key() for _ in range(101)]
-    await api.transact(puts=[api.put_request(key, key.encode()) for key in keys[:100]])
-    assert [await api.value(key) for key in (keys[0], keys[99])] == [keys[0].encode(), keys[99].encode()]
+    for value in (b"1", bytes(10_000)):
+        await api.transact(puts=[api.put_request(key, value) for key in keys[:100]])
+        assert [await api.value(key) for key in keys[:100]] == [value] * 100
+    answer = await api.transact(deletes=[api.delete_request(key) for key in keys[:100]])
+    assert {each.existed for each in answer.deletes} == {True}
+    assert {await api.value(key) for key in keys[:100]} == {None}
     with pytest.raises(Refused) as refused:
         await api.transact(puts=[api.put_request(key) for key in keys])
     assert refused.value.what == ("INVALID_ARGUMENT", "INVALID_FIELDS")
@@ -177,3 +152,76 @@ async def test_dead_and_expired_records_take_part(api: Api, clock: MovableClock)
     assert await api.value(revived) == b"again"
     clock.pass_(2 * SECOND)
     assert await api.value(revived) is None
+
+
+async def test_an_expiry_is_set_kept_and_cleared_as_by_any_write(api: Api, clock: MovableClock) -> None:
+    mortal, kept, cleared = (api.key() for _ in range(3))
+    for key in (kept, cleared):
+        await api.put(key, ttl=2 * SECOND)
+    await api.transact(
+        puts=[
+            api.put_request(mortal, b"new", ttl=SECOND),
+            api.put_request(kept, b"new", keep_expiry=True),
+            api.put_request(cleared, b"new"),
+        ]
+    )
+    assert [await api.value(key) for key in (mortal, kept, cleared)] == [b"new"] * 3
+    clock.pass_(1.5 * SECOND)
+    assert [await api.value(key) for key in (mortal, kept, cleared)] == [None, b"new", b"new"]
+    clock.pass_(SECOND)
+    assert [await api.value(key) for key in (mortal, kept, cleared)] == [None, None, b"new"]
+
+
+@pytest.mark.parametrize("state", ["never written", "deleted", "expired"])
+async def test_a_precondition_on_a_record_that_is_gone_fails_without_an_etag(
+    api: Api, clock: MovableClock, state: str
+) -> None:
+    key, other = api.key(), api.key()
+    etag = await api.put(key, ttl=SECOND)
+    if state == "never written":
+        key = api.key()
+    elif state == "deleted":
+        await api.delete(key)
+    clock.pass_(2 * SECOND)
+    for when, what in ((if_etag(etag), ("ABORTED", "ETAG_MISMATCH")), (EXISTS, ("NOT_FOUND", "RECORD_NOT_FOUND"))):
+        with pytest.raises(Refused) as refused:
+            await api.transact(puts=[api.put_request(key, when=when), api.put_request(other)])
+        assert refused.value.what == what
+        assert (refused.value.metadata["key"], refused.value.metadata["etag"]) == (key, "")
+    assert [await api.value(each) for each in (key, other)] == [None, None]
+
+
+async def test_updates_take_part(api: Api) -> None:
+    number, items, plain = (api.key() for _ in range(3))
+    await api.put(number, b"41")
+    parts = {
+        "updates": [
+            pb.UpdateRequest(name=api.name(number), increment=pb.Increment(delta=1, maximum=42)),
+            pb.UpdateRequest(name=api.name(items), append=pb.Append(items=[b"1.10"])),
+        ],
+        "puts": [api.put_request(plain, b"with them")],
+    }
+    answer = await api.transact(**parts)
+    assert [each.record.value for each in answer.updates] == [b"42", b"[1.10]"]
+    assert [each.record for each in answer.updates] == [await api.get(number), await api.get(items)]
+    with pytest.raises(Refused) as refused:
+        await api.transact(**parts)  # would be more than the maximum
+    assert refused.value.what == ("FAILED_PRECONDITION", "UPDATE_NOT_APPLICABLE")
+    assert refused.value.metadata["key"] == number
+    assert [each.record for each in answer.updates] == [await api.get(number), await api.get(items)]
+    assert (await api.get(plain)).etag == answer.puts[0].etag
+
+
+async def test_what_was_applied_is_the_last_word_for_writes_of_every_kind(api: Api, clock: MovableClock) -> None:
+    """Right after a transaction its records are written singly, which must not wait for it nor lose it."""
+    for _ in range(5):
+        keys = [api.key() for _ in range(4)]
+        answer = await api.transact(puts=[api.put_request(key, b"1") for key in keys])
+        etags = [each.etag for each in answer.puts]
+        assert await api.put(keys[0], b"2", when=if_etag(etags[0]))
+        assert await api.delete(keys[1], when=if_etag(etags[1])) is True
+        assert (await api.touch(keys[2], ttl=SECOND, when=if_etag(etags[2]))).etag == etags[2]
+        await api.transact(puts=[api.put_request(keys[3], b"2", when=if_etag(etags[3]))])
+        assert await api.values(*keys) == [b"2", None, b"1", b"2"]
+        clock.pass_(2 * SECOND)
+        assert await api.values(*keys) == [b"2", None, None, b"2"]
