@@ -51,6 +51,7 @@ __all__ = [
     "Text",
     "Touch",
     "Touched",
+    "Transaction",
     "TransactionConflict",
     "Unauthenticated",
     "Unavailable",
@@ -96,3 +97,4 @@ from keepstate.operations import Append, Check, Delete, Get, Increment, MergePat
 from keepstate.records import Committed, Consistency, Record, RecordName, Touched, Updated
 from keepstate.state import State
 from keepstate.stores import Keeping, Promise, StoreInfo
+from keepstate.transaction import Transaction

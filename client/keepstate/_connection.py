@@ -20,7 +20,7 @@ from google.protobuf.message import Message
 
 from keepstate import errors
 from keepstate._clock import ServiceClock, elapsed
-from keepstate._repeats import Attempts, Part, Retry
+from keepstate._repeats import DEFAULT_RETRY, Attempts, Part, Retry
 from keepstate._status import error_of_call
 from keepstate.v1 import record_pb2, store_service_pb2
 from keepstate.v1 import state_service_pb2 as pb
@@ -60,6 +60,11 @@ class Connection:
         self._channel: _Channel | None = None
         self._learning = asyncio.Lock()
         self._closed = False
+
+    @property
+    def retry(self) -> Retry:
+        """How to pause before something is tried again, whether calls are repeated or not."""
+        return self._retry or DEFAULT_RETRY
 
     @property
     def state_service(self) -> StateServiceAsyncStub:
@@ -135,9 +140,13 @@ class Connection:
     async def pause_after(self, failures: Iterable[errors.KeepstateError], attempts: Attempts) -> bool:
         """Wait until what failed so is to be sent again. False: it is not."""
         pause = attempts.pause_after(failures)
-        if pause is None or self._closed:
+        return pause is not None and await self.pause(pause, attempts)
+
+    async def pause(self, seconds: float, attempts: Attempts) -> bool:
+        """Wait so long before another attempt. False: the time does not allow one, or the client was closed."""
+        if self._closed or seconds >= attempts.left:
             return False
-        await _sleep(pause)
+        await _sleep(seconds)
         return attempts.left > 0 and not self._closed
 
     def renew(self, part: Part, failure: errors.KeepstateError) -> None:

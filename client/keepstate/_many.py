@@ -1,4 +1,4 @@
-"""Many records: batches and transactions."""
+"""Many records, each for itself: batches."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from keepstate._batch_call import call_batch
 from keepstate._batches import in_batches
 from keepstate._connection import Connection
 from keepstate.errors import KeepstateError, PartialFailure
-from keepstate.operations import Check, Delete, Get, Operation, Put, Update
-from keepstate.records import Committed, Consistency, Record
+from keepstate.operations import Get, Operation, Put
+from keepstate.records import Consistency, Record
 from keepstate.v1 import state_service_pb2 as pb
 
 V = TypeVar("V")
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class ManyRecords(Generic[V]):
-    """The part of a view that deals with several records in a call."""
+    """The part of a view that does several independent things in a call."""
 
     def __init__(self, connection: Connection, scope: messages.Scope) -> None:
         self._connection = connection
@@ -107,37 +107,6 @@ class ManyRecords(Generic[V]):
             for key, value in values.items()
         }
         return await self._many(operations, timeout)
-
-    async def transact(
-        self,
-        *,
-        checks: Iterable[Check] = (),
-        puts: Iterable[Put] = (),
-        deletes: Iterable[Delete] = (),
-        updates: Iterable[Update[Any]] = (),
-        timeout: timedelta | None = None,
-    ) -> Committed:
-        """Perform all writes or none, if all of their preconditions and all checks hold at one moment.
-
-        At most 100 records, none of them named twice.
-
-        Raises:
-            Conflict: an etag did not match; carries the record's name and its current etag.
-            AlreadyExists: ``if_absent``, and there is a record; carries its name and etag.
-            NotFound: ``if_exists``, and there is none; carries its name.
-            UpdateNotApplicable: an update does not fit the value that it met.
-            TransactionConflict: writes of others came between again and again. Begin anew.
-            EncodeError: a value cannot be encoded. Nothing was sent.
-        """
-        request = pb.TransactRequest(
-            checks=[self._scope.check(check) for check in checks],
-            puts=[self._scope.put(put, None) for put in puts],
-            deletes=[self._scope.delete(delete, None) for delete in deletes],
-            updates=[self._scope.update(update, None) for update in updates],
-            request=self._connection.next_request(),
-        )
-        method = self._connection.state_service.Transact
-        return messages.committed(await self._connection.call(method, request, timeout=timeout, writes=True))
 
     async def _many(self, operations: Mapping[str, Operation[T]], timeout: timedelta | None) -> dict[str, T]:
         # All are encoded before any is sent, so that a value that cannot be encoded leaves nothing half done.

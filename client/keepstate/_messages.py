@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Scope", "committed", "record", "result_of", "store_info", "touched", "updated"]
+__all__ = ["Scope", "committed", "full_name", "record", "result_of", "store_info", "touched", "updated"]
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -59,6 +59,12 @@ class Scope:
             store=self.store if operation.store is None else operation.store,
             namespace=self.namespace if operation.namespace is None else operation.namespace,
             key=operation.key,
+        )
+
+    def full_name(self, name: str | RecordName) -> record_pb2.RecordName:
+        """The full name of a key of the view, or of a record anywhere."""
+        return full_name(
+            RecordName(key=name, namespace=self.namespace, store=self.store) if isinstance(name, str) else name
         )
 
     def get(self, operation: Get) -> pb.GetRequest:
@@ -148,6 +154,11 @@ class Scope:
             case Touch():
                 return pb.BatchOperation(touch=self.touch(operation, next_request()))
         raise TypeError(f"a {type(operation).__name__} is not an operation of a batch")
+
+
+def full_name(name: RecordName) -> record_pb2.RecordName:
+    """The message of a name that says it all."""
+    return record_pb2.RecordName(store=name.store, namespace=name.namespace, key=name.key)
 
 
 def result_of(

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, overload
 
 from keepstate import _messages as messages
 from keepstate._many import ManyRecords
+from keepstate._transactions import Transactions
 from keepstate._updates import Updates
 from keepstate.codecs import Codec
 from keepstate.errors import NotFound
@@ -23,7 +24,7 @@ W = TypeVar("W")
 D = TypeVar("D")
 
 
-class State(ManyRecords[V], Updates):
+class State(ManyRecords[V], Transactions[V], Updates):
     """The records of one namespace in one store, with values that one codec encodes as ``V``.
 
     A client is such a view, of the default namespace and store; others come from ``namespace``, ``store`` and

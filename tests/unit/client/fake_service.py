@@ -116,6 +116,15 @@ class FakeService:
         """If set, answers with more bytes fail as they would at the receiver."""
         self._versions = 0
 
+    def requests(self, name: str) -> list[Any]:
+        """The requests of one kind of call."""
+        return [request for called, request in self.calls if called == name]
+
+    @property
+    def names(self) -> list[str]:
+        """Which calls there were."""
+        return [name for name, _ in self.calls]
+
     async def serve(self) -> tuple[grpc.aio.Server, str]:
         """Start serving, and return the server and its address."""
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 16 << 20)])
