@@ -1,6 +1,7 @@
 """The service, composed: sidecar, engine, servicers, health."""
 
 import asyncio
+import random
 import secrets
 from datetime import timedelta
 from pathlib import Path
@@ -98,6 +99,7 @@ class Service:
         self._http: HttpHealth | None = None
         self._health = _Health()
         self._watching: asyncio.Task[None] | None = None
+        self._sweeping: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self.port = 0
         """The gRPC port, once started."""
@@ -127,6 +129,7 @@ class Service:
             self._http = HttpHealth(settings.http_listen, self._ready)
             await self._http.start()
         self._watching = asyncio.create_task(self._watch(self._sidecar, catalog))
+        self._sweeping = asyncio.create_task(self._sweep(self._engine, catalog))
 
     async def wait_ready(self) -> None:
         """Waits until the sidecar answers."""
@@ -135,9 +138,10 @@ class Service:
     async def stop(self) -> None:
         """Takes no more calls, lets those under way end, and closes everything. Safe after a failed start."""
         was_ready = self._ready.is_set()
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+        for task in (self._watching, self._sweeping):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         await self._set_serving(False)
         if was_ready:
             _log.info("stopping: not serving any more")
@@ -228,6 +232,19 @@ class Service:
                     _log.warning("not serving: the sidecar does not answer")
                 await self._set_serving(serving)
             await asyncio.sleep(pause)
+
+    async def _sweep(self, engine: Engine, catalog: Catalog) -> None:
+        """Collects dead records in all stores, for as long as the service runs."""
+        await self._ready.wait()
+        interval = engine.sweep_interval.total_seconds()
+        while True:
+            # At random, so that instances that were started together do not sweep together.
+            await asyncio.sleep(random.uniform(0.5, 1.0) * interval)  # noqa: S311 - nothing secret
+            for store in catalog.names:
+                try:
+                    await engine.sweep(store)
+                except Exception:  # noqa: BLE001 - nobody would learn that the sweeping ended
+                    _log.exception("cannot collect dead records", store=store)
 
     async def _set_serving(self, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING

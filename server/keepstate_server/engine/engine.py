@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from keepstate_server.domain.errors import (
@@ -17,12 +18,14 @@ from keepstate_server.domain.names import RecordName, stored_key
 from keepstate_server.domain.operations import Answer, Found, Operation, TransactionOperation
 from keepstate_server.domain.records import Record, Request
 from keepstate_server.domain.times import Clock
+from keepstate_server.engine.collector import Collector
 from keepstate_server.engine.deadline import Deadline
 from keepstate_server.engine.draft import Result
 from keepstate_server.engine.envelope import Location
 from keepstate_server.engine.group import Group
 from keepstate_server.engine.hints import Hints
 from keepstate_server.engine.locks import KeyLocks
+from keepstate_server.engine.noting import Noting
 from keepstate_server.engine.resolver import Resolver
 from keepstate_server.engine.room import ANSWER_BYTES, Room, too_much
 from keepstate_server.engine.settings import EngineSettings
@@ -49,11 +52,18 @@ class _Lane:
     """What the engine has for one store."""
 
     def __init__(
-        self, store: StateStore, hints: Hints, resolver: Resolver, clock: Clock, source: random.Random
+        self,
+        store: StateStore,
+        hints: Hints,
+        resolver: Resolver,
+        settings: EngineSettings,
+        clock: Clock,
+        source: random.Random,
     ) -> None:
         self.store = store
         self.locks = KeyLocks()
-        self.writer = Writer(store, hints=hints, resolver=resolver, clock=clock, source=source)
+        self.noting = Noting(store, settings=settings, clock=clock, source=source)
+        self.writer = Writer(store, hints=hints, resolver=resolver, noting=self.noting, clock=clock, source=source)
 
 
 class Engine:
@@ -73,6 +83,7 @@ class Engine:
         self._source = source or random.SystemRandom()
         self._hints = Hints(size=settings.hints, life_ms=settings.dead_life_ms // 2)
         self._resolver = Resolver(stores, settings=settings, clock=clock, source=self._source)
+        self._collector = Collector(stores, self._resolver, settings=settings, clock=clock, source=self._source)
         self._lanes: dict[str, _Lane] = {}
         self._begun: set[asyncio.Task[Any]] = set()
 
@@ -114,6 +125,7 @@ class Engine:
             request,
             deadline,
             stores={name: lane.store for name, lane in lanes.items()},
+            notings={name: lane.noting for name, lane in lanes.items()},
             hints=self._hints,
             resolver=self._resolver,
             settings=self._settings,
@@ -154,6 +166,18 @@ class Engine:
             much = f"hold more than {ANSWER_BYTES} bytes together: ask for fewer at a time"
             raise InvalidFields([FieldViolation(field="names", description=much)])
         return records
+
+    @property
+    def sweep_interval(self) -> timedelta:
+        """How often to sweep."""
+        return self._collector.interval
+
+    async def sweep(self, store: str) -> None:
+        """Collects dead records of one store, as far as they are due, and resolves intents that were left there.
+
+        Raises nothing for what a store does.
+        """
+        await self._collector.sweep(store)
 
     async def drain(self, *, timeout: float) -> None:
         """Waits until all that was begun has ended, callers gone or not. After ``timeout`` seconds ends the rest.
@@ -237,7 +261,9 @@ class Engine:
         found = await self._stores.find(store, timeout=deadline.remaining)
         lane = self._lanes.get(store)
         if lane is None or lane.store is not found:
-            lane = self._lanes[store] = _Lane(found, self._hints, self._resolver, self._clock, self._source)
+            lane = self._lanes[store] = _Lane(
+                found, self._hints, self._resolver, self._settings, self._clock, self._source
+            )
         return lane
 
 

@@ -6,13 +6,15 @@ A value that another program wrote is never mistaken for one of the service's: i
 import zlib
 from typing import NewType
 
-__all__ = ["ENVELOPE", "OUTCOME", "Kind", "opened", "sealed"]
+__all__ = ["DIRECTORY", "ENVELOPE", "JOURNAL", "OUTCOME", "Kind", "opened", "sealed"]
 
 Kind = NewType("Kind", bytes)
 """Four bytes that begin whatever is stored; the first is in no UTF-8 text."""
 
 ENVELOPE = Kind(b"\xf5KS\x01")
 OUTCOME = Kind(b"\xf5KO\x01")
+JOURNAL = Kind(b"\xf5KJ\x01")
+DIRECTORY = Kind(b"\xf5KD\x01")
 
 _HEAD = 8
 

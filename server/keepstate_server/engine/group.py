@@ -23,8 +23,8 @@ __all__ = ["Group"]
 class Group:
     """Operations on one key in the order asked, what is known of the key, and what was sent for them.
 
-    The caller shows it what stands under the key (``see``), asks for the compare-and-set (``plan``), and tells it what
-    became of that (``conclude``), until ``results`` are there.
+    The caller shows it what stands under the key (``see``), asks what is to be written (``plan``) and for the write
+    itself (``compare_and_set``), and tells it what became of that (``conclude``), until ``results`` are there.
     """
 
     def __init__(
@@ -104,8 +104,8 @@ class Group:
             self.fail(OutcomeUnknown())
         self._attempts = [attempt for attempt in self._attempts if attempt.may_yet_arrive(sighting)]
 
-    def plan(self, write: WriteId, now: Instant, *, tells_expiry: bool) -> CompareAndSet | None:
-        """Works out the answers, and returns what must be written before they may be given.
+    def plan(self, write: WriteId, now: Instant, *, tells_expiry: bool) -> tuple[Sighting, Envelope] | None:
+        """Works out the answers, and returns what must be written before they may be given, and upon what.
 
         None: ``results`` are there, or the hint did not do and ``sighting`` is None: read, and call again.
         """
@@ -132,7 +132,14 @@ class Group:
         self._envelope = draft.envelope()
         attempt = Attempt(write=write, base=self.sighting.base, etag=self.sighting.etag, sent_at=now, results=results)
         self._attempts.append(attempt)
-        return compare_and_set(self.key, self.sighting.etag, self._envelope, now, self._settings, self.consistency)
+        return self.sighting, self._envelope
+
+    def compare_and_set(self, envelope: Envelope) -> CompareAndSet:
+        """Returns what stores the plan, as ``envelope``."""
+        assert self.sighting is not None
+        self._envelope = envelope
+        now = self._attempts[-1].sent_at
+        return compare_and_set(self.key, self.sighting.etag, envelope, now, self._settings, self.consistency)
 
     def _hold(self, room: Room) -> None:
         """Takes what of ``room`` was used and is not held yet."""

@@ -6,14 +6,17 @@ an intent in between settles it by the outcome (``resolver``).
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import structlog
 
 from keepstate_server.domain.errors import OutcomeUnknown, StoreUnavailable
 from keepstate_server.domain.records import Request
-from keepstate_server.domain.times import Clock
+from keepstate_server.domain.times import Clock, Instant
 from keepstate_server.engine.deadline import Deadline
+from keepstate_server.engine.death import STALE
 from keepstate_server.engine.envelope import Decision, Envelope, Location
+from keepstate_server.engine.noting import Noting
 from keepstate_server.engine.resolver import Resolver
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.engine.sighting import Sighting
@@ -37,27 +40,65 @@ class StagedCommit:
     """Commits the attempts at one transaction, one after the other."""
 
     def __init__(
-        self, stores: Mapping[str, StateStore], resolver: Resolver, *, settings: EngineSettings, clock: Clock
+        self,
+        stores: Mapping[str, StateStore],
+        notings: Mapping[str, Noting],
+        resolver: Resolver,
+        *,
+        settings: EngineSettings,
+        clock: Clock,
     ) -> None:
         """Works on ``stores``, by name: those of all records of the transaction."""
         self._stores = stores
+        self._notings = notings
         self._resolver = resolver
         self._settings = settings
         self._clock = clock
-        self._records: Sequence[Location] = ()
+        self._outcome_store = ""
+        self._isolated = False
+        self._planned_at = Instant(0)
+        self._writes: Mapping[Location, tuple[CompareAndSet, Envelope]] = {}  # that lay the next attempt's intents
         self._decided: dict[WriteId, Decision] = {}  # of each attempt that may have left intents
-        self._committed: tuple[str, WriteId] | None = None  # with the store that keeps its outcome
+        self._committed: WriteId | None = None
         self._laid: Mapping[Location, Sighting] = {}  # the intents of the last attempt, as far as they are known
 
-    async def commit(
+    async def prepare(
         self,
         draft: TransactionDraft,
         sightings: Mapping[Location, Sighting],
         request: Request | None,
         outcome_store: str,
-        limit: Deadline,
+        deadline: Deadline,
     ) -> bool:
-        """Says whether the transaction was committed; if not it never will be, and may be begun anew.
+        """Works out an attempt's intents, and has those noted that may have to be collected; says whether all were."""
+        stores = {at.store for at in sightings}
+        self._outcome_store = outcome_store
+        self._planned_at = draft.now
+        self._isolated = len(stores) == 1 and self._stores[outcome_store].isolation is Isolation.STEP
+        intents = draft.intents(request, outcome_store=outcome_store, isolated=self._isolated)
+        ready: dict[Location, Envelope] = {}
+        for store in stores:
+            plans = {at.key: (sightings[at], envelope) for at, envelope in intents if at.store == store}
+            noted = await self._notings[store].ready(plans, deadline)
+            ready |= {Location(store, key): envelope for key, envelope in noted.items()}
+        if len(ready) < len(intents):
+            return False
+        self._writes = self._written(draft, sightings, ready)
+        if self._isolated and sum(len(write.data) for write, _ in self._writes.values()) > _MOST_BYTES:
+            self._isolated = False
+            self._writes = self._written(draft, sightings, {at: _laid_singly(each) for at, each in ready.items()})
+        return True
+
+    def _written(
+        self, draft: TransactionDraft, sightings: Mapping[Location, Sighting], intents: Mapping[Location, Envelope]
+    ) -> Mapping[Location, tuple[CompareAndSet, Envelope]]:
+        return {
+            at: (compare_and_set(at.key, sightings[at].etag, envelope, draft.now, self._settings), envelope)
+            for at, envelope in intents.items()
+        }
+
+    async def commit(self, draft: TransactionDraft, limit: Deadline) -> bool:
+        """Commits what was prepared of ``draft``; says whether it was: if not it never will be, and may be begun anew.
 
         Once the first intent is on its way this goes on to the end, for as long as ``limit``.
 
@@ -65,28 +106,27 @@ class StagedCommit:
             OutcomeUnknown: nobody can tell.
             StoreUnavailable: nothing was written, and nothing will be.
         """
-        self._records = tuple(sightings)
-        writes, isolated = self._writes(draft, sightings, request, outcome_store)
-        outcomes = await self._lay(writes, isolated=isolated, limit=limit)
+        writes = self._writes
+        outcomes = await self._lay(limit)
         fates = {outcome.fate for outcome in outcomes.values()}
         if fates == {Fate.FAILED}:
-            raise StoreUnavailable(outcome_store)
+            raise StoreUnavailable(self._outcome_store)
         if fates <= {Fate.REFUSED, Fate.FAILED}:
             return False
         wanted = Decision.ABORTED
         self._laid = {}
         if fates == {Fate.APPLIED}:
-            self._laid = _known(writes, outcomes) if isolated else await self._look_again(draft.write, limit)
+            self._laid = _known(writes, outcomes) if self._isolated else await self._look_again(draft.write, limit)
             # A lease, or whatever was demanded, may have expired meanwhile.
             if len(self._laid) == len(writes) and not draft.expired(self._clock.now()):
                 wanted = Decision.COMMITTED
-        stands = await self._resolver.outcomes.decide(outcome_store, draft.write, wanted, limit)
+        stands = await self._resolver.outcomes.decide(self._outcome_store, draft.write, wanted, limit)
         if stands is None:
             raise OutcomeUnknown
         self._resolver.remember(draft.write, stands)
         self._decided[draft.write] = stands
         if stands is Decision.COMMITTED:
-            self._committed = (outcome_store, draft.write)
+            self._committed = draft.write
         return stands is Decision.COMMITTED
 
     async def clean_up(self, limit: Deadline) -> None:
@@ -94,7 +134,7 @@ class StagedCommit:
         if not self._decided or not await self._replace_all(limit):
             return
         if self._committed is not None:
-            await self._resolver.outcomes.retire(*self._committed, limit)
+            await self._resolver.outcomes.retire(self._outcome_store, self._committed, limit)
 
     async def _replace_all(self, limit: Deadline) -> bool:
         """Replaces all intents of all attempts; says whether none is left."""
@@ -103,9 +143,9 @@ class StagedCommit:
             if left:
                 now = self._clock.now()
                 settled = {at: each.settled(decision, now) for at, (each, decision) in left.items()}
-                if await self._resolver.replace(settled, limit) and len(settled) == len(self._records):
+                if await self._resolver.replace(settled, limit) and len(settled) == len(self._writes):
                     return True
-            found = await self._resolver.look(self._records, limit)
+            found = await self._resolver.look(self._writes, limit)
             if found is None or limit.over:
                 break
             left = self._decided_of(found)
@@ -121,33 +161,17 @@ class StagedCommit:
             if each.intent and each.intent.transaction in self._decided
         }
 
-    def _writes(
-        self,
-        draft: TransactionDraft,
-        sightings: Mapping[Location, Sighting],
-        request: Request | None,
-        outcome_store: str,
-    ) -> tuple[Mapping[Location, tuple[CompareAndSet, Envelope]], bool]:
-        """Returns what lays the intents, and whether one step does so."""
-        stores = {at.store for at in sightings}
-        isolated = len(stores) == 1 and self._stores[outcome_store].isolation is Isolation.STEP
-        while True:
-            intents = draft.intents(request, outcome_store=outcome_store, isolated=isolated)
-            writes = {
-                at: (compare_and_set(at.key, sightings[at].etag, envelope, draft.now, self._settings), envelope)
-                for at, envelope in intents
-            }
-            if not isolated or sum(len(write.data) for write, _ in writes.values()) <= _MOST_BYTES:
-                return writes, isolated
-            isolated = False
+    async def _lay(self, limit: Deadline) -> Mapping[Location, Outcome]:
+        """Sends the intents."""
+        writes = self._writes
 
-    async def _lay(
-        self, writes: Mapping[Location, tuple[CompareAndSet, Envelope]], *, isolated: bool, limit: Deadline
-    ) -> Mapping[Location, Outcome]:
         async def in_store(store: str) -> Mapping[Location, Outcome]:
             its = [(at, write) for at, (write, _) in writes.items() if at.store == store]
             outcomes: dict[Location, Outcome] = {}
-            for piece in [its] if isolated else pieces(its):
+            for piece in [its] if self._isolated else pieces(its):
+                if self._clock.now() - self._planned_at > STALE:
+                    outcomes |= {at: Outcome(fate=Fate.FAILED, detail="too late") for at, _ in piece}
+                    continue
                 told = await self._write(self._stores[store], [write for _, write in piece], limit)
                 outcomes |= {at: each for (at, _), each in zip(piece, told, strict=True)}
             return outcomes
@@ -168,7 +192,7 @@ class StagedCommit:
 
     async def _look_again(self, transaction: WriteId, limit: Deadline) -> Mapping[Location, Sighting]:
         """Returns the intents that stand. Laid one by one, all held at one moment only if all are still there now."""
-        found = await self._resolver.look(self._records, limit) or {}
+        found = await self._resolver.look(self._writes, limit) or {}
         return {at: sighting for at, sighting in found.items() if _laid_by(sighting) == transaction}
 
 
@@ -177,6 +201,11 @@ def _known(
 ) -> Mapping[Location, Sighting]:
     """Returns the intents that were just laid, with the store's etags of them."""
     return {at: Sighting(etag=outcomes[at].next_etag, content=envelope) for at, (_, envelope) in writes.items()}
+
+
+def _laid_singly(envelope: Envelope) -> Envelope:
+    assert envelope.intent is not None
+    return replace(envelope, intent=replace(envelope.intent, isolated=False))
 
 
 def _laid_by(sighting: Sighting) -> WriteId | None:

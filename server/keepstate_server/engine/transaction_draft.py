@@ -18,7 +18,7 @@ from keepstate_server.domain.records import Request, Version
 from keepstate_server.domain.times import Instant
 from keepstate_server.engine.draft import Draft, first_answer, remembers
 from keepstate_server.engine.envelope import Envelope, Intent, Location
-from keepstate_server.engine.room import Room
+from keepstate_server.engine.room import Room, too_much
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.engine.sighting import Sighting
 from keepstate_server.engine.trail import Answered, FirstAnswer, Trail, WriteId, version_at, write_of
@@ -127,13 +127,17 @@ class TransactionDraft:
             intents.append((at, replace(self._draft(at).envelope(), intent=intent)))
         return intents
 
-    def refused(self, request: Request, witness: Location) -> Envelope:
+    def refused(self, request: Request, witness: Location) -> Envelope | None:
         """Returns the witness as it is, but remembering that ``request`` was refused.
 
-        The first attempt may still be running: it shall find this and be refused too.
+        The first attempt may still be running: it shall find this and be refused too. None: the refusal settles
+        nothing, the request may as well succeed later.
         """
+        answer = first_answer(self.refusal) if self.refusal else None
+        if answer is None:
+            return None
         draft = self._draft(witness)
-        draft.carry(request, 0, FirstAnswer.ETAG_MISMATCH)
+        draft.carry(request, 0, answer)
         return draft.envelope()
 
     def expired(self, now: Instant) -> bool:
@@ -167,7 +171,10 @@ class TransactionDraft:
     ) -> Answer:
         match operation:
             case Update():
-                return Updated(record=self._sightings[at].record(self.now), repeated=True)
+                record = self._sightings[at].record(self.now)
+                if record is not None and not self._room.take(len(record.value)):
+                    raise too_much()
+                return Updated(record=record, repeated=True)
             case Delete():
                 found = trail.find(request)
                 if found is None:

@@ -23,8 +23,10 @@ from keepstate_server.domain.records import Request
 from keepstate_server.domain.times import Clock
 from keepstate_server.engine.attempts import Attempt, Verdict, judge
 from keepstate_server.engine.deadline import Deadline, pause
+from keepstate_server.engine.death import STALE
 from keepstate_server.engine.envelope import Location, tombstone
 from keepstate_server.engine.hints import Hints
+from keepstate_server.engine.noting import Noting
 from keepstate_server.engine.resolver import Resolver
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.engine.sighting import Raw, Sighting
@@ -56,6 +58,7 @@ class Transaction:
         deadline: Deadline,
         *,
         stores: Mapping[str, StateStore],
+        notings: Mapping[str, Noting],
         hints: Hints,
         resolver: Resolver,
         settings: EngineSettings,
@@ -73,12 +76,13 @@ class Transaction:
         self._request = request
         self._deadline = deadline
         self._stores = stores
+        self._notings = notings
         self._hints = hints
         self._resolver = resolver
         self._settings = settings
         self._clock = clock
         self._source = source
-        self._staged = StagedCommit(stores, resolver, settings=settings, clock=clock)
+        self._staged = StagedCommit(stores, notings, resolver, settings=settings, clock=clock)
         self._pending: list[Attempt] = []  # of which the store did not say what became of them
         self._adopted: dict[Location, Raw] = {}
         self._own: set[WriteId] = set()
@@ -178,10 +182,13 @@ class Transaction:
         assert draft.refusal is not None
         if self._pending:
             raise OutcomeUnknown  # an earlier attempt may yet arrive and make this answer wrong
-        if self._request and self._request.repeated:
-            envelope = draft.refused(self._request, witness)
-            write = compare_and_set(witness.key, sighting.etag, envelope, draft.now, self._settings)
+        repeated = self._request if self._request and self._request.repeated else None
+        if repeated and (refused := draft.refused(repeated, witness)):
+            ready = await self._notings[witness.store].ready({witness.key: (sighting, refused)}, self._deadline)
             self._give_up_in_time()
+            if witness.key not in ready or self._clock.now() - draft.now > STALE:
+                return
+            write = compare_and_set(witness.key, sighting.etag, ready[witness.key], draft.now, self._settings)
             self._hints.forget(self._stores[witness.store].scope, witness.key)
             outcome = (await self._stores[witness.store].write([write], timeout=self._deadline.remaining))[0]
             if outcome.fate is not Fate.APPLIED:
@@ -221,9 +228,13 @@ class Transaction:
             ]
             if sum(len(write.data) for write in writes) <= _MOST_BYTES:
                 return await self._commit_at_once(draft, store, writes, sightings[witness])
+        if not await self._staged.prepare(draft, sightings, self._request, witness.store, self._deadline):
+            return None
+        self._give_up_in_time()
+        if self._clock.now() - draft.now > STALE:
+            return None
         self.sent = True
-        limit = Deadline(max(self._deadline.remaining, _FINISHING))
-        committed = await self._staged.commit(draft, sightings, self._request, witness.store, limit)
+        committed = await self._staged.commit(draft, Deadline(max(self._deadline.remaining, _FINISHING)))
         return draft.answers if committed else None
 
     async def _commit_at_once(

@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 
 from keepstate_server.domain.errors import DeadlineExceeded, OutcomeUnknown, StoreUnavailable
-from keepstate_server.domain.times import Clock
+from keepstate_server.domain.times import Clock, Instant
 from keepstate_server.engine.deadline import Deadline, pause
+from keepstate_server.engine.death import STALE
 from keepstate_server.engine.envelope import Location, tombstone
 from keepstate_server.engine.group import Group
 from keepstate_server.engine.hints import Hints
+from keepstate_server.engine.noting import Noting
 from keepstate_server.engine.resolver import Resolver
 from keepstate_server.engine.sighting import Sighting, seen
 from keepstate_server.engine.writes import new_write, pieces
@@ -32,10 +34,18 @@ class Writer:
     """Carries groups of operations to one store until each has its answers."""
 
     def __init__(
-        self, store: StateStore, *, hints: Hints, resolver: Resolver, clock: Clock, source: random.Random
+        self,
+        store: StateStore,
+        *,
+        hints: Hints,
+        resolver: Resolver,
+        noting: Noting,
+        clock: Clock,
+        source: random.Random,
     ) -> None:
         """Works on ``store``; ``hints`` may be shared between stores, ``source`` makes identifiers and pauses."""
         self._store = store
+        self._noting = noting
         self._resolver = resolver
         self._hints = hints
         self._clock = clock
@@ -155,26 +165,30 @@ class Writer:
 
     async def _write(self, groups: Sequence[Group], deadline: Deadline) -> None:
         now = self._clock.now()
-        planned = []
+        asking: dict[str, Group] = {}
+        plans = {}
         for group in groups:
             if group.results is None and group.sighting is not None:
-                write = group.plan(new_write(self._source), now, tells_expiry=self._store.tells_expiry)
-                if write is not None:
-                    planned.append((group, write))
-        if not planned:
+                plan = group.plan(new_write(self._source), now, tells_expiry=self._store.tells_expiry)
+                if plan is not None:
+                    asking[group.key] = group
+                    plans[group.key] = plan
+        if not plans:
             return
-        asking = [group for group, _ in planned]
         failure = await self._store.prepare(timeout=deadline.remaining)
-        if failure is not None:
-            for group in asking:
-                group.withdraw()
-            self._not_ready(asking, failure)
-            return
-        for piece in pieces(planned):
-            await self._send(piece, deadline)
+        ready = {} if failure else await self._noting.ready(plans, deadline)
+        left = [group for key, group in asking.items() if key not in ready]
+        for group in left:
+            group.withdraw()
+        self._not_ready(left, failure or Failure(detail="a dead record is being collected, or cannot be noted"))
+        for piece in pieces([(asking[key], asking[key].compare_and_set(envelope)) for key, envelope in ready.items()]):
+            await self._send(piece, now, deadline)
 
-    async def _send(self, planned: Sequence[tuple[Group, CompareAndSet]], deadline: Deadline) -> None:
-        if not deadline.may_begin:
+    async def _send(
+        self, planned: Sequence[tuple[Group, CompareAndSet]], planned_at: Instant, deadline: Deadline
+    ) -> None:
+        stale = self._clock.now() - planned_at > STALE
+        if stale or not deadline.may_begin:
             for group, _ in planned:
                 group.withdraw()
                 self._give_up_in_time(group, deadline)
@@ -199,7 +213,7 @@ class Writer:
 
     def _not_ready(self, groups: Sequence[Group], failure: Failure) -> None:
         """Fails the groups for which nothing was sent: the store is not known well enough to be written."""
-        _log.warning("store not ready", store=self._store.name, detail=failure.detail)
         for group in groups:
+            _log.warning("store not ready", store=self._store.name, detail=failure.detail)
             if not group.uncertain:
                 group.fail(StoreUnavailable(self._store.name, nothing_sent=not group.sent))

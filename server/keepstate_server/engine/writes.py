@@ -64,4 +64,5 @@ def pieces(writes: Sequence[tuple[_T, CompareAndSet]]) -> Iterator[Sequence[tupl
             piece, size = [], 0
         piece.append((owner, write))
         size += len(write.data)
-    yield piece
+    if piece:
+        yield piece

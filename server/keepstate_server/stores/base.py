@@ -125,6 +125,11 @@ class StateStore(Protocol):
         ...
 
     @property
+    def removes_dead(self) -> bool:
+        """Whether the store itself removes what was written with ``keep_for``. Else it must be deleted."""
+        ...
+
+    @property
     def tells_expiry(self) -> bool:
         """Whether a read shows the expiry that another program gave a value."""
         ...
@@ -148,6 +153,10 @@ class StateStore(Protocol):
 
     async def transact(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Outcome:
         """Performs all writes or none; the keys are distinct. Only where the isolation is a rollback."""
+        ...
+
+    async def delete(self, key: str, etag: StoreEtag, *, timeout: float) -> bool:
+        """Deletes a key if the store's etag is still ``etag``. Says whether it is certainly gone."""
         ...
 
     async def adopt(self, key: str, stored: Stored, *, tombstone: bytes, timeout: float) -> ReadResult:

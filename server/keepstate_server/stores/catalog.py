@@ -58,6 +58,11 @@ class Catalog:
             await self.refresh(timeout=timeout)
         return next(iter(self._components)) if len(self._components) == 1 else None
 
+    @property
+    def names(self) -> Sequence[str]:
+        """The stores that can be used, as far as the sidecar was asked."""
+        return sorted(self._stores)
+
     async def find(self, name: str, *, timeout: float) -> StateStore:
         """Returns a store that can be used.
 

@@ -6,14 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 import grpc
+import structlog
 
 from keepstate_server.domain.names import internal_key
 from keepstate_server.domain.records import Consistency
-from keepstate_server.stores.base import Absence, CompareAndSet, Failure, Fate, Outcome, ReadResult
+from keepstate_server.stores.base import Absence, CompareAndSet, Failure, Fate, Outcome, ReadResult, StoreEtag
 from keepstate_server.stores.sidecar import BulkItem, Component, Sidecar, SidecarError, StateItem
 from keepstate_server.stores.time_limit import TimeLimit
 
 __all__ = ["DaprStore", "mentions_network", "seconds"]
+
+_log = structlog.get_logger(__name__)
 
 # How many single reads go out at once.
 _PARALLEL = 32
@@ -107,6 +110,15 @@ class DaprStore:
         if sure and self.bulk_absence is not Absence.CERTAIN:
             return await self._get_each(keys, consistency, timeout)
         return await self._get_bulk(keys, consistency, timeout)
+
+    async def delete(self, key: str, etag: StoreEtag, *, timeout: float) -> bool:
+        """Deletes a key if the store's etag is still ``etag``. Says whether it is certainly gone."""
+        try:
+            await self._sidecar.delete(self.name, key, etag=etag, timeout=timeout)
+        except SidecarError as error:
+            _log.info("delete not confirmed", store=self.name, detail=str(error))
+            return False
+        return True
 
     async def prepare(self, *, timeout: float) -> Failure | None:
         """Finds out, once, whether the component's transactions keep the values that they write."""

@@ -39,6 +39,7 @@ class RedisStore(DaprStore):
 
     bulk_absence = Absence.CERTAIN  # a bulk read is single reads in parallel, each with an error of its own
     tells_expiry = False
+    removes_dead = False  # a ttl would strike whatever stands there in the end
 
     @property
     def isolation(self) -> Isolation:

@@ -211,6 +211,16 @@ class Sidecar:
         with _errors():
             await self._stub.SaveState(request, timeout=timeout)
 
+    async def delete(self, store: str, key: str, *, etag: StoreEtag, timeout: float) -> None:
+        """Deletes one key if its etag is still ``etag``.
+
+        Raises:
+            SidecarError: it was not deleted, or the reply was lost.
+        """
+        request = api_v1.DeleteStateRequest(store_name=store, key=key, etag=common_v1.Etag(value=etag))
+        with _errors():
+            await self._stub.DeleteState(request, timeout=timeout)
+
     async def transact(self, store: str, items: Sequence[StateItem], *, timeout: float) -> None:
         """Saves items in one state transaction, in the order given. What that means is the store's affair.
 

@@ -19,6 +19,7 @@ class SqlStore(DaprStore):
     """A store whose transactions roll back, and in which value and expiry change in one step."""
 
     tells_expiry = True
+    removes_dead = True
 
     def __init__(self, sidecar: Sidecar, component: Component, *, bulk_absence: Absence = Absence.LIKELY) -> None:
         """Speaks to ``component``; ``bulk_absence`` says what it means that a bulk read found nothing under a key."""

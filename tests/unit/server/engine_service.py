@@ -46,8 +46,8 @@ class Service:
     def deadline(self, seconds: float = 30.0) -> HandDeadline:
         return HandDeadline(self.clock, seconds)
 
-    def envelope(self, key: str = "k") -> Envelope:
-        envelope = decode(self.store.stands(key) or b"")
+    def envelope(self, key: str = "k", store: str = "model") -> Envelope:
+        envelope = decode((self.store if store == "model" else self.second).stands(key) or b"")
         assert envelope is not None
         return envelope
 

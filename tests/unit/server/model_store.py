@@ -4,6 +4,9 @@ It is honest about one thing: what it says of a write's fate is never more than 
 makes it like Redis (etags count from 1 and begin again with each life of a key, a compare on a key that is not there
 creates it, expiries of other programs are not shown), else it is like a SQL store (random etags, a physical expiry
 with each write, transactions that roll back).
+
+Faults, steps and counts are of callers' records: the service's own (journals, outcomes) are always kept as asked. What
+becomes of those when calls fail is the simulation's affair.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import Enum, auto
 
+from keepstate_server.domain.names import internal_key
 from keepstate_server.domain.records import Consistency
 from keepstate_server.domain.times import Clock, Instant, in_milliseconds
 from keepstate_server.stores.base import (
@@ -29,6 +33,10 @@ from keepstate_server.stores.base import (
     Stored,
     StoreEtag,
 )
+
+
+def _own(key: str) -> bool:
+    return key.startswith(internal_key(""))
 
 
 class WriteFault(Enum):
@@ -105,6 +113,10 @@ class ModelStore:
     def tells_expiry(self) -> bool:
         return not self.counts
 
+    @property
+    def removes_dead(self) -> bool:
+        return not self.counts
+
     # What the engine calls
 
     async def read(
@@ -112,6 +124,8 @@ class ModelStore:
     ) -> Mapping[str, ReadResult]:
         del consistency
         assert len(set(keys)) == len(keys)
+        if all(map(_own, keys)):
+            return {key: self._stored(key) for key in keys}
         self.calls.append(Call(kind="read", keys=tuple(keys), sure=sure))
         await self._step(self.before_read)
         fault = self.read_faults.popleft() if self.read_faults else ReadFault.NONE
@@ -127,6 +141,13 @@ class ModelStore:
         return found
 
     async def write(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Sequence[Outcome]:
+        if all(_own(write.key) for write in writes):
+            return [
+                Outcome(fate=Fate.APPLIED, next_etag=self._next_etag(write))
+                if self._apply([write])
+                else Outcome(fate=Fate.REFUSED)
+                for write in writes
+            ]
         self.calls.append(Call(kind="write", keys=tuple(write.key for write in writes)))
         await self._step(self.before_write)
         fault = self._fault(timeout)
@@ -148,6 +169,15 @@ class ModelStore:
         await self._step(self.before_write)
         unheard = self._unheard(self._fault(timeout), [writes])
         return unheard or Outcome(fate=Fate.APPLIED if self._apply(writes) else Fate.REFUSED)
+
+    async def delete(self, key: str, etag: StoreEtag, *, timeout: float) -> bool:
+        self.calls.append(Call(kind="delete", keys=(key,)))
+        await self._step(self.before_write)
+        fault = self._fault(timeout)
+        item = self._live(key)
+        if fault in (WriteFault.NONE, WriteFault.REPLY_LOST) and item and item.etag == etag:
+            del self.items[key]
+        return fault is WriteFault.NONE and (item is None or item.etag == etag)
 
     async def adopt(self, key: str, stored: Stored, *, tombstone: bytes, timeout: float) -> ReadResult:
         del timeout
@@ -228,7 +258,8 @@ class ModelStore:
         if not all(self._holds(write) for write in writes):
             return False
         for write in writes:
-            self.applied.append(write)
+            if not _own(write.key):
+                self.applied.append(write)
             self._put(write.key, write.data, None if self.counts else self._later(write.keep_for))
         return True
 

@@ -6,30 +6,34 @@ import asyncio
 
 import pytest
 
-from keepstate_server.domain.errors import RecordChanged, StoreUnavailable, UnsupportedByStore
+from keepstate_server.domain.errors import RecordChanged, RecordExists, StoreUnavailable
 from keepstate_server.domain.operations import Check, Delete, Found, Get, Put, TransactionOperation, Written
 from keepstate_server.domain.records import ABSENT
 from tests.unit.server.cases import name
 from tests.unit.server.engine_service import Gate, Service
 
 
-async def test_a_transaction_is_refused_where_the_store_does_not_roll_back() -> None:
+@pytest.mark.parametrize("stores", [("model", "model"), ("model", "second")])
+async def test_all_or_nothing_where_no_store_rolls_back(stores: tuple[str, str]) -> None:
     service = Service(counts=True)
-    with pytest.raises(UnsupportedByStore) as refused:
-        await service.engine.transact([Put(name=name(), value=b"v")], None, service.deadline())
-    assert refused.value.capability == "rollback"
-    assert service.store.applied == []
+    first, second = name("a", store=stores[0]), name("b", store=stores[1])
 
+    async def values() -> list[bytes | None]:
+        records = await service.engine.snapshot([first, second], service.deadline())
+        return [record.value if record else None for record in records]
 
-async def test_a_transaction_over_several_stores_is_refused_before_anything_is_written() -> None:
-    service = Service(counts=False)
-    operations: list[TransactionOperation] = [
-        Put(name=name(), value=b"v"),
-        Put(name=name(store="second"), value=b"v"),
-    ]
-    with pytest.raises(UnsupportedByStore):
-        await service.engine.transact(operations, None, service.deadline())
-    assert service.store.calls == service.second.calls == []
+    answers = await service.engine.transact(
+        [Put(name=first, value=b"1"), Put(name=second, value=b"2")], None, service.deadline()
+    )
+    assert [type(answer) for answer in answers] == [Written, Written]
+    assert await values() == [b"1", b"2"]
+    with pytest.raises(RecordExists):
+        await service.engine.transact(
+            [Put(name=first, value=b"3"), Put(name=second, value=b"4", precondition=ABSENT)], None, service.deadline()
+        )
+    assert await values() == [b"1", b"2"]
+    await service.engine.drain(timeout=5)
+    assert all(envelope.intent is None for envelope in (service.envelope("a"), service.envelope("b", stores[1])))
 
 
 async def test_a_transaction_on_a_store_that_is_not_ready_is_unavailable() -> None:

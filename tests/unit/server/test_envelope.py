@@ -14,7 +14,6 @@ from keepstate_server.domain.records import VERSION_BYTES, Request, Version
 from keepstate_server.domain.times import Instant
 from keepstate_server.engine.draft import Draft
 from keepstate_server.engine.envelope import Envelope, decode, encode, tombstone
-from keepstate_server.engine.writes import new_write, physical_life
 from keepstate_server.engine.sighting import NOTHING, Raw, Sighting, seen
 from keepstate_server.engine.trail import (
     SHORT_BYTES,
@@ -27,6 +26,7 @@ from keepstate_server.engine.trail import (
     version_at,
     write_of,
 )
+from keepstate_server.engine.writes import new_write, physical_life
 from keepstate_server.stores.base import Absence, Stored, StoreEtag
 from tests.unit.server.cases import name
 from tests.unit.server.hand import MINUTE, SECOND, SETTINGS, START, HandClock, Requests, again, chance

@@ -314,3 +314,89 @@ class Requests(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Requests: _TypeAlias = Requests  # noqa: Y015
+
+@_typing.final
+class Journal(_message.Message):
+    """Records that somebody will have to collect: a record of the service's own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTES_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
+    NOTE_TIME_FIELD_NUMBER: _builtins.int
+    closed: _builtins.bool
+    """No more notes are taken: the journal is about to go."""
+    note_time: _builtins.int
+    """When the last note was made."""
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Note]:
+        """At most one for each key."""
+
+    def __init__(
+        self,
+        *,
+        notes: _abc.Iterable[Global___Note] | None = ...,
+        closed: _builtins.bool = ...,
+        note_time: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "note_time", b"note_time", "notes", b"notes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Journal: _TypeAlias = Journal  # noqa: Y015
+
+@_typing.final
+class Note(_message.Message):
+    """One record that is dead, will expire, or carries the intent of a transaction."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    DUE_FIELD_NUMBER: _builtins.int
+    DELETING_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """The store's key."""
+    due: _builtins.int
+    """When to look whether it may be collected."""
+    deleting: _builtins.int
+    """When it was decided to delete the record, which may take effect for a longest delay after. 0: it was not."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        due: _builtins.int = ...,
+        deleting: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleting", b"deleting", "due", b"due", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Note: _TypeAlias = Note  # noqa: Y015
+
+@_typing.final
+class Directory(_message.Message):
+    """All journals of a store: a record of the service's own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOURNALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def journals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Their names, 8 bytes each."""
+
+    def __init__(
+        self,
+        *,
+        journals: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["journals", b"journals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Directory: _TypeAlias = Directory  # noqa: Y015

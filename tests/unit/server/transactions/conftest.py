@@ -15,6 +15,7 @@ from keepstate_server.domain.times import Instant
 from keepstate_server.engine.envelope import Location
 from keepstate_server.engine.group import Group
 from keepstate_server.engine.hints import Hints
+from keepstate_server.engine.noting import Noting
 from keepstate_server.engine.resolver import Resolver
 from keepstate_server.engine.transactions import Transaction
 from keepstate_server.engine.writer import Writer
@@ -56,6 +57,7 @@ class Bench:
             request,
             deadline or self.deadline(),
             stores={self.store.name: self.store},
+            notings={self.store.name: self.noting(source)},
             hints=self.hints,
             resolver=self.resolver(source),
             settings=SETTINGS,
@@ -69,7 +71,17 @@ class Bench:
 
     def writer(self) -> Writer:
         hints, source = Hints(size=0, life_ms=1), self.source()
-        return Writer(self.store, hints=hints, resolver=self.resolver(source), clock=self.clock, source=source)
+        return Writer(
+            self.store,
+            hints=hints,
+            resolver=self.resolver(source),
+            noting=self.noting(source),
+            clock=self.clock,
+            source=source,
+        )
+
+    def noting(self, source: random.Random) -> Noting:
+        return Noting(self.store, settings=SETTINGS, clock=self.clock, source=source)
 
     def resolver(self, source: random.Random) -> Resolver:
         return Resolver(self.store, settings=SETTINGS, clock=self.clock, source=source)

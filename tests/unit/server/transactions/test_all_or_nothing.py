@@ -156,7 +156,12 @@ async def test_hints_of_what_a_transaction_wrote_are_forgotten(bench: Bench) -> 
         await bench.put(key)
         source = bench.source()
         writer = Writer(
-            bench.store, hints=bench.hints, resolver=bench.resolver(source), clock=bench.clock, source=source
+            bench.store,
+            hints=bench.hints,
+            resolver=bench.resolver(source),
+            noting=bench.noting(source),
+            clock=bench.clock,
+            source=source,
         )
         await writer.run([Group(key, [Get(name=name(key))], SETTINGS)], bench.deadline())
         assert bench.hints.get(bench.store.scope, key, bench.clock.now()) is not None

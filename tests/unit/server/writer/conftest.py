@@ -15,6 +15,7 @@ from keepstate_server.engine.draft import Result
 from keepstate_server.engine.envelope import Envelope, decode
 from keepstate_server.engine.group import Group
 from keepstate_server.engine.hints import Hints
+from keepstate_server.engine.noting import Noting
 from keepstate_server.engine.resolver import Resolver
 from keepstate_server.engine.writer import Writer
 from tests.unit.server.cases import name
@@ -43,7 +44,8 @@ class Bench:
         self.instances += 1
         source = random.Random(self.instances)
         resolver = Resolver(self.store, settings=SETTINGS, clock=self.clock, source=source)
-        return Writer(self.store, hints=hints, resolver=resolver, clock=self.clock, source=source)
+        noting = Noting(self.store, settings=SETTINGS, clock=self.clock, source=source)
+        return Writer(self.store, hints=hints, resolver=resolver, noting=noting, clock=self.clock, source=source)
 
     def deadline(self, seconds: float = 30.0) -> HandDeadline:
         return HandDeadline(self.clock, seconds)
