@@ -5,6 +5,7 @@ Whoever creates it first decides. docs/records.md has what follows from that.
 
 import random
 from datetime import timedelta
+from typing import NamedTuple
 
 import structlog
 
@@ -18,11 +19,19 @@ from keepstate_server.engine.envelope import Decision
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.engine.trail import WriteId
 from keepstate_server.stored.v1 import envelope_pb2
-from keepstate_server.stores.base import CompareAndSet, Failure, Fate, Stored, StoreEtag, Stores
+from keepstate_server.stores.base import CompareAndSet, Failure, Fate, Outcome, Stored, StoreEtag, Stores
 
-__all__ = ["Outcomes"]
+__all__ = ["Outcomes", "Standing"]
 
 _log = structlog.get_logger(__name__)
+
+
+class Standing(NamedTuple):
+    """An outcome that was decided."""
+
+    decision: Decision
+    record: Stored | None
+    """What the store has of it, where that is known without a read."""
 
 
 class Outcomes:
@@ -40,53 +49,53 @@ class Outcomes:
         found = await self._find(store, transaction, timeout=timeout)
         return _decision(found) if isinstance(found, Stored) else found
 
-    async def decide(self, store: str, transaction: WriteId, wanted: Decision, limit: Deadline) -> Decision | None:
+    async def decide(self, store: str, transaction: WriteId, wanted: Decision, limit: Deadline) -> Standing | None:
         """Decides as ``wanted`` unless somebody has decided before, and returns what stands. None: nobody can tell.
 
         Once sent, a decision may stand at any later time: whoever is told None must not count on either.
         """
-        tries = 0
-        while not limit.over:
-            if await self._create(store, transaction, wanted, limit):
-                return wanted
-            stands = await self.read(store, transaction, timeout=limit.remaining)
-            if isinstance(stands, Decision):
-                return stands
-            tries += 1
-            await limit.sleep(pause(tries + 1, self._source))
-        return None
-
-    async def retire(self, store: str, transaction: WriteId, limit: Deadline) -> None:
-        """Has the store remove the outcome of a transaction of which no intent stands any more, after its life."""
-        found = await self._find(store, transaction, timeout=limit.remaining)
-        if isinstance(found, Stored) and _decision(found) is not None:
-            key, life = _key(transaction), self._settings.outcome_life
-            await self._write(store, key, found.etag, found.data, life, limit)
-
-    async def _create(self, store: str, transaction: WriteId, wanted: Decision, limit: Deadline) -> bool:
         message = envelope_pb2.Outcome(committed=wanted is Decision.COMMITTED, time=self._clock.now())
         data = frames.sealed(frames.OUTCOME, message.SerializeToString())
         # An intent of an aborted transaction may arrive as late as any write; one of a committed transaction may stand
         # for ever, and so must its outcome until all have been seen replaced.
         life = None if wanted is Decision.COMMITTED else self._settings.outcome_life
-        return await self._write(store, _key(transaction), None, data, life, limit)
+        tries = 0
+        while not limit.over:
+            written = await self._write(store, _key(transaction), None, data, life, limit)
+            if written.fate is Fate.APPLIED:
+                return Standing(wanted, Stored(data=data, etag=written.next_etag) if written.next_etag else None)
+            stands = await self.read(store, transaction, timeout=limit.remaining)
+            if isinstance(stands, Decision):
+                return Standing(stands, None)
+            tries += 1
+            await limit.sleep(pause(tries + 1, self._source))
+        return None
+
+    async def retire(self, store: str, transaction: WriteId, record: Stored | None, limit: Deadline) -> None:
+        """Has the store remove the outcome of a transaction of which no intent stands any more, after its life.
+
+        ``record`` is what stands there, if that is known.
+        """
+        found = record or await self._find(store, transaction, timeout=limit.remaining)
+        if isinstance(found, Stored) and _decision(found) is not None:
+            key, life = _key(transaction), self._settings.outcome_life
+            await self._write(store, key, found.etag, found.data, life, limit)
 
     async def _write(
         self, store: str, key: str, etag: StoreEtag | None, data: bytes, life: timedelta | None, limit: Deadline
-    ) -> bool:
-        """Writes an outcome; says whether that was certainly applied."""
+    ) -> Outcome:
         try:
             found = await self._stores.find(store, timeout=limit.remaining)
             if await found.prepare(timeout=limit.remaining) is not None or limit.over:
-                return False
+                return Outcome(fate=Fate.FAILED)
             write = CompareAndSet(key=key, etag=etag, data=data, keep_for=life)
             outcome = await found.write_alone(write, timeout=limit.remaining)
         except KeepstateError as error:
             _log.warning("outcome not written", store=store, reason=error.reason.value)
-            return False
+            return Outcome(fate=Fate.FAILED)
         if outcome.fate in (Fate.UNCERTAIN, Fate.FAILED):
             _log.warning("outcome not confirmed", store=store, fate=outcome.fate.value, detail=outcome.detail)
-        return outcome.fate is Fate.APPLIED
+        return outcome
 
     async def _find(self, store: str, transaction: WriteId, *, timeout: float) -> Stored | Failure | None:
         key = _key(transaction)

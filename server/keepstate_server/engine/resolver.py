@@ -137,7 +137,8 @@ class Resolver:
             wanted = await self._wanted(intent, at, waited, deadline)
             if wanted is None or deadline.over:
                 return None
-            stands = await self.outcomes.decide(intent.outcome_store, intent.transaction, wanted, deadline)
+            standing = await self.outcomes.decide(intent.outcome_store, intent.transaction, wanted, deadline)
+            stands = standing.decision if standing else None
         if not isinstance(stands, Decision):
             return None
         self.remember(intent.transaction, stands)

@@ -23,7 +23,7 @@ from keepstate_server.engine.sighting import Sighting
 from keepstate_server.engine.trail import WriteId
 from keepstate_server.engine.transaction_draft import TransactionDraft
 from keepstate_server.engine.writes import compare_and_set, pieces
-from keepstate_server.stores.base import CompareAndSet, Fate, Isolation, Outcome, StateStore
+from keepstate_server.stores.base import CompareAndSet, Fate, Isolation, Outcome, StateStore, Stored
 
 __all__ = ["StagedCommit"]
 
@@ -59,7 +59,7 @@ class StagedCommit:
         self._planned_at = Instant(0)
         self._writes: Mapping[Location, tuple[CompareAndSet, Envelope]] = {}  # that lay the next attempt's intents
         self._decided: dict[WriteId, Decision] = {}  # of each attempt that may have left intents
-        self._committed: WriteId | None = None
+        self._committed: tuple[WriteId, Stored | None] | None = None  # with its outcome's record
         self._laid: Mapping[Location, Sighting] = {}  # the intents of the last attempt, as far as they are known
 
     async def prepare(
@@ -120,21 +120,21 @@ class StagedCommit:
             # A lease, or whatever was demanded, may have expired meanwhile.
             if len(self._laid) == len(writes) and not draft.expired(self._clock.now()):
                 wanted = Decision.COMMITTED
-        stands = await self._resolver.outcomes.decide(self._outcome_store, draft.write, wanted, limit)
-        if stands is None:
+        standing = await self._resolver.outcomes.decide(self._outcome_store, draft.write, wanted, limit)
+        if standing is None:
             raise OutcomeUnknown
-        self._resolver.remember(draft.write, stands)
-        self._decided[draft.write] = stands
-        if stands is Decision.COMMITTED:
-            self._committed = draft.write
-        return stands is Decision.COMMITTED
+        self._resolver.remember(draft.write, standing.decision)
+        self._decided[draft.write] = standing.decision
+        if standing.decision is Decision.COMMITTED:
+            self._committed = (draft.write, standing.record)
+        return standing.decision is Decision.COMMITTED
 
     async def clean_up(self, limit: Deadline) -> None:
         """Replaces what intents are left by their results. What is not done in time is left to whoever meets them."""
         if not self._decided or not await self._replace_all(limit):
             return
         if self._committed is not None:
-            await self._resolver.outcomes.retire(self._outcome_store, self._committed, limit)
+            await self._resolver.outcomes.retire(self._outcome_store, *self._committed, limit)
 
     async def _replace_all(self, limit: Deadline) -> bool:
         """Replaces all intents of all attempts; says whether none is left."""
