@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import pytest
 
-from keepstate.v1 import state_service_pb2 as pb
 from keepstate_server.domain.names import stored_key
 from keepstate_server.domain.records import Consistency
 from keepstate_server.stores.sidecar import StateItem

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -194,7 +195,7 @@ async def test_a_precondition_on_a_record_that_is_gone_fails_without_an_etag(
 async def test_updates_take_part(api: Api) -> None:
     number, items, plain = (api.key() for _ in range(3))
     await api.put(number, b"41")
-    parts = {
+    parts: dict[str, Any] = {
         "updates": [
             pb.UpdateRequest(name=api.name(number), increment=pb.Increment(delta=1, maximum=42)),
             pb.UpdateRequest(name=api.name(items), append=pb.Append(items=[b"1.10"])),
