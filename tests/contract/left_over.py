@@ -55,7 +55,7 @@ class Scenario:
 
     async def dies_everywhere(self, *, meeting: str) -> list[str]:
         """Has it die before and after each of its calls; returns what `dies` says of each, in this order."""
-        room = asyncio.Semaphore(4)
+        room = asyncio.Semaphore(8)
 
         async def one(moment: int, answered: bool) -> str:
             async with room:
