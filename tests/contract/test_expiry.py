@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from keepstate_server.domain.names import stored_key
-from keepstate_server.domain.records import Consistency
 from tests.contract.api import ABSENT, Api, Refused, if_etag
-from tests.contract.conftest import Backend, MovableClock, eventually, running_service
+from tests.contract.conftest import MovableClock, eventually
 
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
@@ -137,31 +134,3 @@ async def test_refused_writes_with_a_ttl_never_remove_a_record_without_one(api: 
     await eventually(two_seconds_have_passed)
     clock.pass_(2 * SECOND)
     assert await api.value(key) == b"immortal"
-
-
-async def test_the_store_removes_dead_records_when_their_dead_life_is_over(
-    api: Api, backend: Backend, store: str
-) -> None:
-    """On Redis they stay in this version; there the case shows that nothing at all carries an expiry."""
-    settings: dict[str, Any] = {"longest_delay": timedelta(milliseconds=25), "dead_life": timedelta(milliseconds=500)}
-    async with running_service(backend.address, **settings) as hasty:
-        brief = Api(hasty.channel, store, api.prefix)
-        expired, deleted, alive = api.key(), api.key(), api.key()
-        await brief.put(expired, ttl=timedelta(milliseconds=100))
-        await brief.put(deleted)
-        await brief.delete(deleted)
-        await brief.put(alive, ttl=timedelta(minutes=1))
-
-        async def stands(key: str) -> bool:
-            found = await hasty.sidecar.get(store, stored_key("", key), consistency=Consistency.STRONG, timeout=5)
-            return found is not None
-
-        async def both_are_gone() -> bool:
-            return not await stands(expired) and not await stands(deleted)
-
-        assert await stands(deleted), "dead at first, as a tombstone"
-        if store == "redis":
-            assert await stands(expired)
-            return
-        await eventually(both_are_gone)
-        assert await brief.value(alive) == b"value"

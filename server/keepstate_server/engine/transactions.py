@@ -105,7 +105,8 @@ class Transaction:
         if witness is None:
             return await self._check()
         for store in self._stores.values():
-            if await store.prepare(timeout=self._deadline.remaining) is not None:
+            if failure := await store.prepare(timeout=self._deadline.remaining):
+                _log.warning("store not ready", store=store.name, detail=failure.detail)
                 raise StoreUnavailable(store.name, nothing_sent=True)
         for tries in range(self._settings.transaction_attempts):
             await self._deadline.sleep(pause(tries, self._source))
@@ -229,9 +230,11 @@ class Transaction:
             if sum(len(write.data) for write in writes) <= _MOST_BYTES:
                 return await self._commit_at_once(draft, store, writes, sightings[witness])
         if not await self._staged.prepare(draft, sightings, self._request, witness.store, self._deadline):
+            _log.warning("transaction not noted", store=witness.store)
             return None
         self._give_up_in_time()
         if self._clock.now() - draft.now > STALE:
+            _log.warning("transaction was slow to be noted", store=witness.store)
             return None
         self.sent = True
         committed = await self._staged.commit(draft, Deadline(max(self._deadline.remaining, _FINISHING)))

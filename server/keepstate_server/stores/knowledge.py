@@ -47,7 +47,7 @@ _KNOWN: Mapping[tuple[str, str], Knowledge] = MappingProxyType(
         ("state.redis", "v1"): Knowledge(
             make=RedisStore,
             durability="what Redis had not written to disk or to its replicas: see appendfsync and replication",
-            expiry="dead records stay in the store: they are not collected in this version",
+            expiry="the service collects dead records: the store is never asked to let one expire",
         ),
         ("state.postgresql", "v2"): Knowledge(
             make=SqlStore,
