@@ -19,8 +19,8 @@ from keepstate_server.domain.operations import (
     TransactionOperation,
     Update,
 )
-from keepstate_server.domain.records import KEEP_EXPIRY, Expiry, Record, Request
-from keepstate_server.domain.times import Instant
+from keepstate_server.domain.records import KEEP_EXPIRY, REPEATED_AFTER, Expiry, Record, Request
+from keepstate_server.domain.times import Instant, in_milliseconds
 from keepstate_server.engine.deadline import Deadline
 from keepstate_server.engine.draft import Result
 from keepstate_server.engine.engine import Engine
@@ -28,6 +28,8 @@ from tests.simulation.clocks import OffsetClock
 from tests.simulation.history import Attempt, Call, Kind, Spec
 
 __all__ = ["Instance", "ask"]
+
+_REPEATED_AFTER_MS = in_milliseconds(REPEATED_AFTER)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -49,17 +51,16 @@ class Instance:
         self.engine = self.make()
 
 
-async def ask(
-    instance: Instance, call: Call, attempt: Attempt, first_sent: Instant, seconds: float, *, repeated: bool
-) -> None:
+async def ask(instance: Instance, call: Call, attempt: Attempt, seconds: float, *, repeated: bool) -> None:
     """Has ``instance`` perform ``call``, and notes what it answers."""
     now = instance.clock.now()
-    attempt.repeated = repeated
+    # As the edge has it: what was first sent so long ago may have been sent more than once.
+    attempt.repeated = repeated = repeated or now - call.first_sent > _REPEATED_AFTER_MS
     attempt.expiries = [None if spec.ttl is None else Instant(now + spec.ttl) for spec in call.specs]
     requests = [
         None
         if call.request is None
-        else Request(client=call.client, number=call.request + at, first_sent=first_sent, repeated=repeated)
+        else Request(client=call.client, number=call.request + at, first_sent=call.first_sent, repeated=repeated)
         for at in range(len(call.specs))
     ]
     deadline = Deadline(seconds)

@@ -11,9 +11,8 @@ from itertools import count
 from keepstate_server.domain.errors import PreconditionFailed
 from keepstate_server.domain.names import RecordName
 from keepstate_server.domain.operations import Append, Change, Found, Increment, MergePatch, Updated, Written
-from keepstate_server.domain.records import ABSENT, EXISTS, REPEATED_AFTER, Precondition, Record, Version
+from keepstate_server.domain.records import ABSENT, EXISTS, Precondition, Record, Version
 from keepstate_server.domain.records import version_of as version_of_etag
-from keepstate_server.domain.times import Instant, in_milliseconds
 from keepstate_server.engine.draft import Result
 from tests.simulation.asks import Instance, ask
 from tests.simulation.clocks import OffsetClock
@@ -21,8 +20,6 @@ from tests.simulation.history import Attempt, Call, Claim, History, Kind, Spec, 
 from tests.simulation.values import Form, unique
 
 __all__ = ["Client", "Habits", "Pool"]
-
-_REPEATED_AFTER_MS = in_milliseconds(REPEATED_AFTER)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,9 +94,9 @@ class Client:
         """Sends ``call`` until it is answered or is given up."""
         chance, habits = self._chance, self._habits
         self._pool.history.calls.append(call)
-        first_sent = self._clock.now()
+        call.first_sent = self._clock.now()
         for number in range(attempts):
-            sending = asyncio.get_running_loop().create_task(self._send(call, number, first_sent))
+            sending = asyncio.get_running_loop().create_task(self._send(call, number))
             self._left.add(sending)
             sending.add_done_callback(self._left.discard)
             if number + 1 < attempts and call.request is not None and chance.random() < habits.beside:
@@ -115,15 +112,14 @@ class Client:
                 break
             await asyncio.sleep(chance.random() * chance.choice((0.01, 0.5, *habits.thinks)))
 
-    async def _send(self, call: Call, number: int, first_sent: Instant) -> None:
+    async def _send(self, call: Call, number: int) -> None:
         chance, loop = self._chance, asyncio.get_running_loop()
         instance = chance.choice(self._instances)
         attempt = Attempt(start=loop.time(), instance=instance.number)
         seconds = chance.choice(self._habits.deadlines)
         call.attempts.append(attempt)
         await asyncio.sleep(chance.random() * self._habits.transit)
-        repeated = number > 0 or instance.clock.now() - first_sent > _REPEATED_AFTER_MS
-        await ask(instance, call, attempt, first_sent, seconds, repeated=repeated)
+        await ask(instance, call, attempt, seconds, repeated=number > 0)
         for spec, result in zip(call.specs, attempt.results or (), strict=True):
             self._learn(spec.name, result)
 

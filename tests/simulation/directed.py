@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from keepstate_server.domain.names import RecordName
 from keepstate_server.engine.envelope import decode
 from keepstate_server.stores.sidecar import SidecarError
 from tests.simulation.applied import decision_in
@@ -18,7 +19,7 @@ from tests.simulation.network import Network, Passing, Way
 from tests.simulation.perform import Run, Script, Stage, perform
 from tests.simulation.scenario import Component, Scenario
 
-__all__ = ["LOST_REPLY", "LOST_REQUEST", "Rule", "decides", "direct", "late", "lays_intents", "send", "writes"]
+__all__ = ["LOST_REPLY", "LOST_REQUEST", "Rule", "decides", "direct", "late", "lays_intents", "send", "slow", "writes"]
 
 _SOCKET_CLOSED = SidecarError(grpc.StatusCode.UNAVAILABLE, "Socket closed")
 
@@ -27,6 +28,11 @@ LOST_REPLY = Way(mishap="replies lost", error=_SOCKET_CLOSED, there=0.001, back=
 
 LOST_REQUEST = Way(mishap="requests lost", error=_SOCKET_CLOSED, there=None, back=3.0)
 """Never applied; the caller hears 3 s later that something went wrong."""
+
+
+def slow(seconds: float) -> Way:
+    """Returns the way of a call that arrives after ``seconds`` and is answered then."""
+    return Way(there=seconds, back=0.001)
 
 
 def late(seconds: float, *, heard: float = 0.01) -> Way:
@@ -85,13 +91,16 @@ def direct(
     *,
     kind: str = "state.redis",
     stores: Sequence[Component] = (),
-    keys: Sequence[str] = ("a",),
+    names: Sequence[RecordName] = (record("a"),),
     rules: Sequence[Rule] = (),
     instances: int = 2,
     trail_writes: int = 16,
     trace: bool = False,
 ) -> Run:
-    """Runs ``script``; what happens to calls is said by the first of ``rules`` that matches, else nothing does."""
+    """Runs ``script``; what happens to calls is said by the first of ``rules`` that matches, else nothing does.
+
+    ``names`` are the records that are read when all is over.
+    """
 
     def rule(passing: Passing) -> Way | None:
         return next((each.way for each in rules if each.takes(passing)), None)
@@ -101,7 +110,6 @@ def direct(
         await script(stage)
 
     components = stores or (Component(kind=kind),)
-    names = [record(key, component.name) for component in components for key in keys]
     habits = Habits(names=names, calls=0, thinks=(0.0,), ttls=(60_000,))
     scenario = Scenario(
         seed="directed",
@@ -125,12 +133,19 @@ async def send(
     seconds: float = 10.0,
 ) -> Call:
     """Has an instance perform operations, or a call that was sent before ``again``; returns the call."""
-    clock = stage.instances[instance].clock
     calls = stage.pool.history.calls
-    call = again or Call(number=len(calls), client=client, specs=specs, transaction=transaction, request=len(calls) + 1)
-    if again is None:
+    call = again
+    if call is None:
+        call = Call(
+            number=len(calls),
+            client=client,
+            specs=specs,
+            transaction=transaction,
+            request=1000 * len(calls) + 1,
+            first_sent=stage.instances[instance].clock.now(),
+        )
         calls.append(call)
     attempt = Attempt(start=asyncio.get_running_loop().time(), instance=instance)
     call.attempts.append(attempt)
-    await ask(stage.instances[instance], call, attempt, clock.now(), seconds, repeated=repeated)
+    await ask(stage.instances[instance], call, attempt, seconds, repeated=repeated or again is not None)
     return call

@@ -100,6 +100,8 @@ class Call:
     transaction: bool = False
     request: int | None = None
     """The client's number of the first operation's request; None: it carries none."""
+    first_sent: Instant = field(default=Instant(0))
+    """By the client's clock."""
     attempts: list[Attempt] = field(default_factory=list)
 
     @property

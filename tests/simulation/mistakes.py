@@ -12,12 +12,20 @@ from typing import Any
 
 from pytest import MonkeyPatch  # noqa: PT013 - a type
 
+from keepstate_server.domain.errors import TransactionConflict
 from keepstate_server.domain.records import Request, Version
 from keepstate_server.engine import attempts, draft, group, transaction_draft, transactions, writes
 from keepstate_server.engine.attempts import Verdict
+from keepstate_server.engine.deadline import Deadline
 from keepstate_server.engine.draft import Draft, Result, first_answer
-from keepstate_server.engine.envelope import Envelope
+from keepstate_server.engine.envelope import Decision, Envelope, Intent, Location
+from keepstate_server.engine.outcomes import Outcomes
+from keepstate_server.engine.resolver import Resolver
+from keepstate_server.engine.sighting import NOTHING, Sighting
+from keepstate_server.engine.staged import StagedCommit
 from keepstate_server.engine.trail import FirstAnswer, Trail, TrailEntry, WriteId, version_at
+from keepstate_server.engine.transaction_draft import TransactionDraft
+from keepstate_server.engine.transactions import Transaction
 from keepstate_server.stores import dapr_store, redis
 from keepstate_server.stores.base import CompareAndSet
 from keepstate_server.stores.sidecar import StateItem
@@ -123,6 +131,70 @@ def dead_entries_are_forgotten(patch: MonkeyPatch) -> None:
     patch.setattr(Draft, "envelope", without_trail)
 
 
+def no_second_look_after_single_intents(patch: MonkeyPatch) -> None:
+    async def take_for_granted(self: StagedCommit, *_: object) -> Mapping[Location, Sighting]:
+        return dict.fromkeys(self._writes, NOTHING)
+
+    patch.setattr(StagedCommit, "_look_again", take_for_granted)
+
+
+def outcome_collected_too_early(patch: MonkeyPatch) -> None:
+    write = Outcomes._write
+
+    async def for_a_moment(self: Outcomes, *arguments: Any) -> Any:
+        store, key, etag, data, life, limit = arguments
+        return await write(self, store, key, etag, data, life and timedelta(seconds=1), limit)
+
+    patch.setattr(Outcomes, "_write", for_a_moment)
+
+
+def outcome_retired_while_intents_stand(patch: MonkeyPatch) -> None:
+    async def some(self: StagedCommit, limit: Deadline) -> bool:
+        return True
+
+    patch.setattr(StagedCommit, "_replace_all", some)
+
+
+def age_of_an_intent_ignored(patch: MonkeyPatch) -> None:
+    decide = Resolver._wanted
+
+    async def as_if_new(self: Resolver, intent: Intent, *others: Any) -> Decision | None:
+        return await decide(self, replace(intent, time=self._clock.now()), *others)
+
+    patch.setattr(Resolver, "_wanted", as_if_new)
+
+
+def intents_ignored_by_readers(patch: MonkeyPatch) -> None:
+    async def settle(self: Resolver, found: Mapping[Location, Sighting], deadline: Deadline) -> Any:
+        now = self._clock.now()
+        return {at: each.settled(Decision.ABORTED, now) if each.intent else each for at, each in found.items()}
+
+    patch.setattr(Resolver, "settle", settle)
+
+
+def first_attempt_runs_on_too_long(patch: MonkeyPatch) -> None:
+    init = Deadline.__init__
+    patch.setattr(Deadline, "__init__", lambda self, seconds: init(self, seconds + 600))
+
+
+def refusal_of_a_transaction_in_any_record(patch: MonkeyPatch) -> None:
+    first_answers, refuse = TransactionDraft.first_answers, Transaction._refuse
+
+    def found_in_any(self: TransactionDraft, request: Request, witness: Location) -> Any:
+        for at, _ in self._operations:
+            found = self._sightings[at].trail(self.now, self._settings.dead_life_ms // 2).find(request)
+            if found and found[1] not in (FirstAnswer.APPLIED, FirstAnswer.NOTHING_THERE):
+                raise self.refusal or TransactionConflict
+        return first_answers(self, request, witness)
+
+    async def noted_in_the_last(self: Transaction, draft_: TransactionDraft, *_: object) -> None:
+        last = max(self._locations)
+        await refuse(self, draft_, last, self._before[last])
+
+    patch.setattr(TransactionDraft, "first_answers", found_in_any)
+    patch.setattr(Transaction, "_refuse", noted_in_the_last)
+
+
 MISTAKES: Mapping[str, Callable[[MonkeyPatch], None]] = {
     mistake.__name__: mistake
     for mistake in (
@@ -139,5 +211,12 @@ MISTAKES: Mapping[str, Callable[[MonkeyPatch], None]] = {
         positive_ttl_with_a_compare,
         tombstone_dropped_at_once,
         dead_entries_are_forgotten,
+        no_second_look_after_single_intents,
+        outcome_collected_too_early,
+        outcome_retired_while_intents_stand,
+        age_of_an_intent_ignored,
+        intents_ignored_by_readers,
+        first_attempt_runs_on_too_long,
+        refusal_of_a_transaction_in_any_record,
     )
 }

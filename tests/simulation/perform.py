@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from keepstate_server.domain.times import Instant
-from keepstate_server.engine import outcomes, resolver, staged, trail, transactions, writer
+from keepstate_server.engine import trail
 from keepstate_server.engine.engine import Engine
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.stores.catalog import Catalog
@@ -59,7 +60,11 @@ class _Log:
 @contextmanager
 def _set_up(scenario: Scenario, world: World) -> Iterator[None]:
     """Has trails forget sooner, and the log go nowhere or into the trace."""
-    modules: Any = (outcomes, resolver, staged, transactions, writer)
+    modules: Any = [
+        module
+        for name, module in sys.modules.items()
+        if name.startswith("keepstate_server.engine.") and hasattr(module, "_log")
+    ]
     logs = [module._log for module in modules]
     limit = trail._MAX_WRITES
     vars(trail)["_MAX_WRITES"] = scenario.trail_writes

@@ -164,20 +164,25 @@ def hot_scenario_of(seed: int | str, *, kind: str = "state.redis") -> Scenario:
     What needs several rare things at the same time is found in these.
     """
     chance = random.Random(f"hot scenario {seed}")
-    share = chance.choice((0.0, 0.5))
+    share = chance.choice((0.0, 0.5, 0.8))
+    stores = [Component(kind=kind, encrypted=share > 0 and chance.random() < 0.15)]
+    if share and chance.random() < 0.3:
+        stores.append(Component(name="other", kind=chance.choice(KINDS)))
+    clients, instances = chance.randint(2, 4), chance.randint(1, 3)
     return Scenario(
         seed=f"hot {seed}",
-        stores=(Component(kind=kind),),
+        stores=stores,
         network=Network(
             latency=chance.choice((0.01, 0.1)),
+            lost=chance.choice((0.0, 0.1)),
             unheard=chance.choice((0.1, 0.3)),
             late=chance.choice((0.0, 0.1, 0.3)),
             slow=chance.choice((0.0, 0.1)),
         ),
         habits=Habits(
-            names=[record(key) for key in (("a",) if not share else ("a", "b"))],
+            names=[record("a"), record("b", stores[-1].name)][: 2 if share else 1],
             calls=chance.randint(3, 6),
-            thinks=(chance.choice((0.01, 0.3, 2.0)),),
+            thinks=chance.choice(((0.01,), (0.3,), (2.0,), (2.0, 2.0, 6000.0))),
             ttls=(60_000,),
             batches=chance.choice((0.0, 0.3)),
             transactions=share,
@@ -188,9 +193,10 @@ def hot_scenario_of(seed: int | str, *, kind: str = "state.redis") -> Scenario:
             transit=chance.choice((0.01, 0.5, 3.0)),
             deadlines=(10.0, 1.0),
         ),
-        clients=chance.randint(2, 4),
-        instances=chance.randint(1, 3),
+        clients=clients,
+        instances=instances,
         trail_writes=chance.choice((1, 1, 2)),
+        crashes=_crashes(chance, instances) if share else (),
     )
 
 

@@ -51,6 +51,7 @@ class SimStore:
     """By Dapr: what a transaction writes comes back as the numbers of its bytes."""
     items: dict[str, Item] = field(default_factory=dict)
     refusals: int = 0
+    deleted: int = 0
 
     @property
     def component(self) -> Component:
@@ -105,6 +106,7 @@ class SimStore:
             self.refusals += 1
             raise SidecarError(_ABORTED, self._deleting(key) + _MISMATCH + "%!w(<nil>)")
         del self.items[key]
+        self.deleted += 1
 
     def full(self, what: str) -> SidecarError | None:
         """Returns what the sidecar says when the store has no room; None: such stores are never full here."""
@@ -133,7 +135,7 @@ class SimStore:
 
     def put_raw(self, key: str, value: bytes, gone_at: Instant | None) -> None:
         """Another program writes."""
-        self.items[key] = Item(data=value, etag=self._next_etag(None), gone_at=gone_at)
+        self.items[key] = Item(data=value, etag=self._next_etag(self._live(key)), gone_at=gone_at)
 
     def _holds(self, item: StateItem) -> bool:
         there = self._live(item.key)
@@ -197,6 +199,7 @@ class RedisLike(SimStore):
             script = _SCRIPT.format(line=7, verb="delete", store=self.name, key=key)
             raise SidecarError(_ABORTED, self._deleting(key) + _MISMATCH + script)
         del self.items[key]
+        self.deleted += 1
 
     def transact(self, items: Sequence[StateItem]) -> None:
         refused = [item.key for item in items if not self._run_quietly(self._as_kept(item))]
