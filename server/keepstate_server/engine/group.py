@@ -37,6 +37,8 @@ class Group:
         self.sighting: Sighting | None = None
         self.bytes_seen = 0
         """How large the value was that was read last."""
+        self.asked_at = Instant(0)
+        """When the record was last asked for."""
         self.sent = False
         """Whether any compare-and-set was sent."""
         self.sure = False

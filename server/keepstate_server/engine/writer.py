@@ -89,6 +89,8 @@ class Writer:
         # One call for each way of reading: as a rule that is one call.
         for consistency, sure in dict.fromkeys((group.consistency, group.sure) for group in groups):
             asking = {each.key: each for each in groups if (each.consistency, each.sure) == (consistency, sure)}
+            for group in asking.values():
+                group.asked_at = self._clock.now()
             found = await self._store.read(
                 tuple(asking), consistency=consistency, sure=sure, timeout=deadline.remaining
             )
@@ -169,7 +171,9 @@ class Writer:
         plans = {}
         for group in groups:
             if group.results is None and group.sighting is not None:
-                plan = group.plan(new_write(self._source), now, tells_expiry=self._store.tells_expiry)
+                # What expired while its reading was on the way back did exist when it was asked for.
+                moment = group.asked_at if group.reads_only else now
+                plan = group.plan(new_write(self._source), moment, tells_expiry=self._store.tells_expiry)
                 if plan is not None:
                     asking[group.key] = group
                     plans[group.key] = plan

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from keepstate_server.domain.errors import DeadlineExceeded, OutcomeUnknown
+from keepstate_server.domain.errors import DeadlineExceeded, OutcomeUnknown, RecordMissing
 from keepstate_server.domain.operations import Found, Get, Put
+from keepstate_server.domain.times import Instant
 from keepstate_server.engine.deadline import pause
 from tests.unit.server.cases import name
 from tests.unit.server.hand import SECOND, chance
@@ -93,3 +94,15 @@ def test_pauses_grow_to_a_second_and_the_first_try_again_is_at_once() -> None:
     assert [pause(tries, source) for tries in (0, 1)] == [0.0, 0.0]
     for tries in range(2, 40):
         assert 0 <= pause(tries, source) <= min(0.002 * 2**tries, 1.0)
+
+
+async def test_a_record_that_expires_while_its_reading_is_on_the_way_back_was_there(bench: Bench) -> None:
+    """Somebody may have moved the expiry meanwhile: then there was no moment at which the record was not there."""
+    await bench.one(Put(name=name(), value=b"v", expiry=Instant(bench.clock.now() + SECOND)))
+
+    async def slow() -> None:
+        bench.clock.advance(2 * SECOND)
+
+    bench.store.before_read.append(slow)
+    assert isinstance(await bench.one(Get(name=name()), writer=bench.instance()), Found)
+    assert isinstance(await bench.one(Get(name=name()), writer=bench.instance()), RecordMissing)
