@@ -15,7 +15,9 @@ from keepstate_server.domain.names import stored_key
 from keepstate_server.stores.address import SidecarAddress
 from keepstate_server.stores.sidecar import StateItem
 from tests.contract.api import ABSENT, Api, Refused, if_etag
+from tests.contract.bank import Bank, Mover
 from tests.contract.conftest import Backend, eventually, running_service
+from tests.contract.left_over import Scenario
 from tests.support.containers import Containers
 from tests.support.servers import DaprContainer
 
@@ -68,16 +70,45 @@ async def test_of_many_writers_on_an_encrypted_store_one_wins(api: Api) -> None:
 
 
 @every_encrypted_store
-async def test_transactions_on_an_encrypted_store_are_refused(api: Api) -> None:
-    key = api.key()
+async def test_transactions_on_an_encrypted_store_are_staged(api: Api) -> None:
+    old, new, gone = (api.key() for _ in range(3))
+    etags = [await api.put(old, b"hi"), await api.put(gone)]
+    answer = await api.transact(
+        puts=[api.put_request(old, b"\x00\xff", when=if_etag(etags[0])), api.put_request(new, b"", when=ABSENT)],
+        deletes=[api.delete_request(gone)],
+    )
+    assert await api.values(old, new, gone) == [b"\x00\xff", b"", None]
     with pytest.raises(Refused) as refused:
-        await api.transact(puts=[api.put_request(key), api.put_request(api.key())])
-    assert refused.value.what == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_STORE")
-    assert await api.value(key) is None
+        await api.transact(puts=[api.put_request(new, b"half"), api.put_request(old, when=if_etag(etags[0]))])
+    assert refused.value.what == ("ABORTED", "ETAG_MISMATCH")
+    assert refused.value.metadata["etag"] == answer.puts[0].etag
+    assert await api.values(old, new, gone) == [b"\x00\xff", b"", None]
     told = (await api.call(api.stores.GetStore(store_service_pb2.GetStoreRequest(name=api.store)))).store
     (transactions,) = [each for each in told.promises if each.number == 9]
-    assert transactions.keeping == store_service_pb2.KEEPING_REFUSED
-    assert transactions.reason in refused.value.message
+    assert transactions.keeping == store_service_pb2.KEEPING_STAGED
+
+
+@every_encrypted_store
+async def test_no_snapshot_of_an_encrypted_store_shows_half_a_transaction(api: Api, backend: Backend) -> None:
+    async with running_service(backend.address, clock=backend.clock) as other:
+        both = (api, Api(other.channel, api.store, api.prefix))
+        bank = Bank(
+            accounts=[api.name(api.key("account")) for _ in range(4)],
+            movers=[Mover(api=both[number % 2], journal=api.name(api.key("journal"))) for number in range(4)],
+            watchers=both,
+        )
+        await bank.work(transfers=8)
+    assert bank.conflicts
+    assert bank.snapshots > 10
+
+
+@every_encrypted_store
+async def test_whoever_meets_what_was_left_on_an_encrypted_store_finds_all_of_it_or_nothing(
+    api: Api, backend: Backend, store: str
+) -> None:
+    states = await Scenario(backend, (store, store), api.prefix).dies_everywhere(meeting="get")
+    assert states[0] == "before"
+    assert "after" in states
 
 
 @every_encrypted_store

@@ -46,6 +46,7 @@ class MovableClock:
 class Backend:
     """A running service, its clock, and the sidecar behind it for looking and for writing as another program would."""
 
+    service: Service
     target: str
     channel: grpc.aio.Channel
     clock: MovableClock
@@ -81,7 +82,9 @@ async def running_service(
             await service.wait_ready()
         target = f"127.0.0.1:{service.port}"
         async with grpc.aio.insecure_channel(target, options=options) as channel:
-            yield Backend(target=target, channel=channel, clock=clock, sidecar=sidecar, address=address)
+            yield Backend(
+                service=service, target=target, channel=channel, clock=clock, sidecar=sidecar, address=address
+            )
     finally:
         await service.stop()
         await sidecar.close()

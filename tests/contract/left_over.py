@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from keepstate.v1 import record_pb2
@@ -44,61 +43,62 @@ class Scenario:
         self._prefix = prefix
         self._numbers = itertools.count()
 
-    async def calls(self) -> int:
-        """Returns how many state calls the transaction takes to its very end, if nobody dies."""
-        async with SidecarProxy(self._backend.address.grpc) as proxy:
-            async with self._instance(proxy, timedelta(seconds=10)) as its:
-                records = await self._records()
-                proxy.forget()
-                await records.transact(Api(its.channel, "", ""), records.request)
-            return len(proxy.calls)
-
     async def dies_everywhere(self, *, meeting: str) -> list[str]:
         """Has it die before and after each of its calls; returns what `dies` says of each, in this order."""
-        room = asyncio.Semaphore(8)
-
-        async def one(moment: int, answered: bool) -> str:
-            async with room:
-                return await self.dies(moment, answered=answered, meeting=meeting)
-
-        moments = range(1, await self.calls() + 1)
-        return await asyncio.gather(*(one(moment, answered) for moment in moments for answered in (False, True)))
+        states: list[str] = []
+        while "over" not in states:
+            first = len(states) // 2 + 1
+            moments = [(moment, answered) for moment in range(first, first + 4) for answered in (False, True)]
+            states += await asyncio.gather(
+                *(self.dies(moment, answered=answered, meeting=meeting) for moment, answered in moments)
+            )
+        return states
 
     async def dies(self, moment: int, *, answered: bool, meeting: str) -> str:
         """Has the instance die at its call number `moment`, before the store has it or once it is `answered`.
 
         Then another instance meets what was left, by `meeting`. Returns "before" or "after", as the transaction turned
-        out to be; asserts that this is true of every record, and is what a repeat is told.
+        out to be, or "over" if it never came to that call; asserts that this is true of every record, and is what a
+        repeat is told.
         """
-        reached = asyncio.Event()
         records = await self._records()
         async with SidecarProxy(self._backend.address.grpc) as proxy:
+            address = self._backend.address
+            through = SidecarAddress(grpc=proxy.address, http=address.http, api_token=address.api_token)
+            at_once = timedelta(milliseconds=1)
+            async with running_service(through, clock=self._backend.clock, drain=at_once) as doomed:
+                told, reached = await self._live(doomed, proxy, records, moment, answered=answered)
+        state = await records.found(meeting, told=told)
+        return state if reached else "over"
 
-            async def die() -> None:
-                reached.set()
-                await proxy.cut()
+    async def _live(
+        self, doomed: Backend, proxy: SidecarProxy, records: _Records, moment: int, *, answered: bool
+    ) -> tuple[bool, bool]:
+        """Lets it live until its moment has come; returns whether its caller was answered, and whether it has."""
+        for store in set(self._stores):
+            api = Api(doomed.channel, store, self._prefix)
+            await api.put(api.key("the first write asks what the store is"))
+        reached = asyncio.Event()
 
-            async with self._instance(proxy, timedelta(milliseconds=1)) as its:
-                proxy.forget()
-                (proxy.after if answered else proxy.before)[moment] = die
-                call = asyncio.ensure_future(records.transact(Api(its.channel, "", ""), records.request))
-                async with asyncio.timeout(20):
-                    await reached.wait()
-                told = call.done()
-                call.cancel()
-                await asyncio.gather(call, return_exceptions=True)
-        return await records.found(meeting, told=told)
+        async def die() -> None:
+            reached.set()
+            await proxy.cut()
 
-    @asynccontextmanager
-    async def _instance(self, proxy: SidecarProxy, drain: timedelta) -> AsyncIterator[Backend]:
-        """Starts the instance, and lets it learn of the stores what must be known before the first write."""
-        address = self._backend.address
-        through = SidecarAddress(grpc=proxy.address, http=address.http, api_token=address.api_token)
-        async with running_service(through, clock=self._backend.clock, drain=drain) as its:
-            for store in set(self._stores):
-                api = Api(its.channel, store, self._prefix)
-                await api.put(api.key("first"))
-            yield its
+        proxy.forget()
+        (proxy.after if answered else proxy.before)[moment] = die
+        dead = asyncio.ensure_future(reached.wait())
+        call = asyncio.ensure_future(records.transact(Api(doomed.channel, "", ""), records.request))
+        await asyncio.wait({call, dead}, return_when=asyncio.FIRST_COMPLETED)
+        told = call.done()
+        if told:
+            assert doomed.service._engine
+            rest = asyncio.ensure_future(doomed.service._engine.drain(timeout=20))
+            await asyncio.wait({rest, dead}, return_when=asyncio.FIRST_COMPLETED)
+            rest.cancel()
+        for task in (call, dead):
+            task.cancel()
+        await asyncio.gather(call, dead, return_exceptions=True)
+        return told, reached.is_set()
 
     async def _records(self) -> _Records:
         apis = [Api(self._backend.channel, store, f"{self._prefix}:{next(self._numbers)}") for store in self._stores]
