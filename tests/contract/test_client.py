@@ -94,16 +94,18 @@ async def test_an_update_whose_answers_are_lost_is_applied_once(
 async def test_many_increments_with_every_third_answer_lost_are_counted_exactly(
     state: Client[Any], lossy: LossyNetwork, api: Api
 ) -> None:
-    keys = [api.key() for _ in range(3)]
+    keys = [api.key() for _ in range(10)]
     lossy.loses = lambda number: number % 3 == 0
 
     async def count(key: str) -> None:
-        for _ in range(10):
+        for _ in range(4):
             await state.increment(key)
 
-    await asyncio.gather(*(count(key) for key in keys for _ in range(4)))
+    # 12 of each, which a record remembers however long a repeat takes.
+    await asyncio.gather(*(count(key) for key in keys for _ in range(3)))
     assert lossy.lost >= 40
-    assert await state.get_many(keys) == dict.fromkeys(keys, 40)
+    lossy.loses = lambda number: False
+    assert await state.get_many(keys) == dict.fromkeys(keys, 12)
 
 
 @pytest.mark.promise(9, 11)
@@ -144,7 +146,6 @@ async def test_transfers_with_every_third_answer_lost_neither_lose_nor_double_mo
 async def test_a_transaction_that_reads_alone_sees_one_moment(state: Client[Any], api: Api) -> None:
     one, other = api.key(), api.key()
     await state.put_many({one: 0, other: 0})
-    done = asyncio.Event()
 
     async def both(tx: Transaction[Any]) -> tuple[int, int]:
         return await tx.get(one, default=-1), await tx.get(other, default=-1)
@@ -152,10 +153,9 @@ async def test_a_transaction_that_reads_alone_sees_one_moment(state: Client[Any]
     async def write() -> None:
         for number in range(1, 20):
             await state.transact(puts=[Put(one, number), Put(other, number)])
-        done.set()
 
     writing = asyncio.create_task(write())
-    while not done.is_set():
+    while not writing.done():
         try:
             left, right = await state.transaction(both, tries=3)
         except KeepstateError:
