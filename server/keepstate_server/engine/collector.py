@@ -97,11 +97,14 @@ class Collector:
         doomed: dict[str, StoreEtag] = {}
         for begin in range(0, len(due), _AT_ONCE):
             await self._judge(store, name, due[begin : begin + _AT_ONCE], notes, doomed, limit)
+        # Marked only now: reading may have taken long, and others wait from the mark on.
+        now = self._clock.now()
+        notes |= {key: replace(notes[key], deleting=now) for key in doomed}
         if notes != found.journal.notes:
             await self._collect(store, name, found, notes, doomed, limit)
+        # Notes that others make from now on are due no sooner than after a dead life.
         times = [self._when(note) for note in notes.values()]
-        idle = Instant(now + self._settings.dead_life_ms)
-        self._next[store.scope, name] = min(times, default=idle)
+        self._next[store.scope, name] = min([*times, Instant(now + self._settings.dead_life_ms)])
 
     def _when(self, note: Note) -> Instant:
         """Returns when to look at the record: if it was to be deleted, when that has happened or never will."""
@@ -139,7 +142,6 @@ class Collector:
             elif ends > now:
                 notes[at.key] = Note(due=ends)
             elif sighting.etag is not None:
-                notes[at.key] = replace(notes[at.key], deleting=now)
                 doomed[at.key] = sighting.etag
 
     async def _resolve(self, intents: Mapping[Location, Sighting], limit: Deadline) -> None:

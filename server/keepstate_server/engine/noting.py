@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from keepstate_server.domain.records import Consistency
 from keepstate_server.domain.times import Clock, Instant
 from keepstate_server.engine.deadline import Deadline, pause
 from keepstate_server.engine.death import in_last_moments, look_at
@@ -16,13 +17,12 @@ from keepstate_server.engine.journal import (
     NAME_BYTES,
     Journal,
     Note,
-    ReadJournal,
     read_journal,
     relist,
     write_journal,
 )
 from keepstate_server.engine.settings import EngineSettings
-from keepstate_server.engine.sighting import Sighting
+from keepstate_server.engine.sighting import Sighting, seen
 from keepstate_server.stores.base import Failure, Fate, StateStore, StoreEtag
 
 __all__ = ["Noting"]
@@ -36,9 +36,16 @@ _TRIES = 5
 class _Gathered:
     """Notes that wait to be written together."""
 
+    limit: Deadline
+    """The latest of those who wait."""
     dues: dict[str, Instant] = field(default_factory=dict)
     written: bool = False
     journal: bytes | None = None
+
+    def add(self, dues: Mapping[str, Instant], limit: Deadline) -> None:
+        self.dues.update(dues)
+        if limit.remaining > self.limit.remaining:
+            self.limit = limit
 
 
 @dataclass(kw_only=True)
@@ -46,9 +53,18 @@ class _Current:
     """The journal that this process fills."""
 
     name: bytes
+    scope: str
     journal: Journal
-    etag: StoreEtag | None
+    known_at: Instant
+    etag: StoreEtag | None = None
     """None: not known, it must be read."""
+    begun: bool = False
+    """Its creation was sent."""
+    listed: bool = False
+
+    def take(self, journal: Journal, etag: StoreEtag | None, now: Instant) -> None:
+        """Takes what stands there."""
+        self.journal, self.etag, self.known_at = journal, etag, now
 
 
 class Noting:
@@ -61,8 +77,18 @@ class Noting:
         self._clock = clock
         self._source = source
         self._turn = asyncio.Lock()
-        self._gathered = _Gathered()
+        self._gathered: _Gathered | None = None
         self._current: _Current | None = None
+
+    def collects(self, sighting: Sighting) -> bool:
+        """Says whether the record may be collected about now: then nothing may rest on a hint of it."""
+        content = sighting.content
+        return (
+            isinstance(content, Envelope)
+            and content.journal != b""
+            and not self._store.removes_dead
+            and in_last_moments(content, self._clock.now(), self._settings)
+        )
 
     async def ready(self, plans: Mapping[str, tuple[Sighting, Envelope]], limit: Deadline) -> dict[str, Envelope]:
         """Returns, by key, what may be written now upon what was seen there, noted where it must be.
@@ -72,20 +98,26 @@ class Noting:
         ready: dict[str, Envelope] = {}
         dues: dict[str, Instant] = {}
         for key, (before, after) in plans.items():
-            content = before.content if isinstance(before.content, Envelope) else None
-            if content and not await self._kept_from_collection(key, content, limit):
+            journal = await self._keep(key, before, limit) if self.collects(before) else self._journal_of(before)
+            if journal is None:
                 continue
             due = self._due(after)
-            noted = look_at(content, self._settings) if content and content.journal else None
+            noted = look_at(before.content, self._settings) if journal and isinstance(before.content, Envelope) else None
             if due is None:
                 ready[key] = _naming(after, b"")
-            elif content and noted is not None and noted <= due:
-                ready[key] = _naming(after, content.journal)  # the note stands there, and is due no later
+            elif noted is not None and noted <= due:
+                ready[key] = _naming(after, journal)  # the note stands there, and is due no later
             else:
                 dues[key] = due
         if dues and (journal := await self._note(dues, limit)):
             ready |= {key: _naming(plans[key][1], journal) for key in dues}
         return ready
+
+    def _journal_of(self, sighting: Sighting) -> bytes:
+        """Returns the journal that has the record's note. Empty: none may have it."""
+        if self._store.removes_dead or not isinstance(sighting.content, Envelope):
+            return b""  # there a note goes with the intent that it is of, while the record still names its journal
+        return sighting.content.journal
 
     def _due(self, envelope: Envelope) -> Instant | None:
         """Returns when a collector is to look at the record. None: it need not."""
@@ -95,41 +127,51 @@ class Noting:
 
     # Records that are about to be collected
 
-    async def _kept_from_collection(self, key: str, envelope: Envelope, limit: Deadline) -> bool:
-        """Says whether a write upon ``envelope`` cannot arrive after its collection; sees to that if need be."""
-        now = self._clock.now()
-        if self._store.removes_dead or not envelope.journal or not in_last_moments(envelope, now, self._settings):
-            return True
+    async def _keep(self, key: str, sighting: Sighting, limit: Deadline) -> bytes | None:
+        """Has nobody collect the record that was seen. Returns the journal with its note; empty: none has it.
+
+        None: it is being collected, or was, and may not be written now.
+        """
+        assert isinstance(sighting.content, Envelope)
+        name = sighting.content.journal
         for tries in range(_TRIES):
             await limit.sleep(pause(tries, self._source))
-            found = await read_journal(self._store, envelope.journal, limit)
+            found = await read_journal(self._store, name, limit)
             if isinstance(found, Failure) or limit.over:
-                return False
+                return None
             if found is None or found.journal.closed:
-                return True  # who wanted to collect it would have to write there
+                name = b""  # who wanted to collect it would have to write there
+                break
             note = found.journal.notes.get(key)
             if note and note.deleting is not None:
-                return False
+                return None
             later = Note(due=Instant(self._clock.now() + self._settings.dead_life_ms))
             journal = found.journal.with_notes({key: later}, self._clock.now())
-            outcome = await write_journal(self._store, envelope.journal, found.etag, journal, limit)
+            outcome = await write_journal(self._store, name, found.etag, journal, limit)
             if outcome.fate is Fate.APPLIED:
-                return True
-        return False
+                break
+        else:
+            return None
+        # It may have been collected before, and another life have begun: with a note and the store's etag like these.
+        read = await self._store.read([key], consistency=Consistency.STRONG, sure=True, timeout=limit.remaining)
+        if isinstance(stands := read[key], Failure):
+            return None
+        there = seen(stands)
+        return name if (there.etag, there.base) == (sighting.etag, sighting.base) else None
 
     # New notes
 
     async def _note(self, dues: Mapping[str, Instant], limit: Deadline) -> bytes | None:
         """Writes notes, together with others that wait; returns the name of their journal, None if that failed."""
-        mine = self._gathered
-        mine.dues.update(dues)
+        mine = self._gathered = self._gathered or _Gathered(limit=limit)
+        mine.add(dues, limit)
         try:
             async with asyncio.timeout(limit.remaining) as waiting, self._turn:
                 waiting.reschedule(None)
                 if not mine.written:
-                    self._gathered = _Gathered()
+                    self._gathered = None
                     mine.written = True
-                    mine.journal = await self._write(mine.dues, limit)
+                    mine.journal = await self._write(mine.dues, mine.limit)
         except TimeoutError:
             return None
         return mine.journal
@@ -151,7 +193,7 @@ class Noting:
             outcome = await write_journal(self._store, current.name, current.etag, journal, limit)
             current.etag = None
             if outcome.fate is Fate.APPLIED:
-                current.journal, current.etag = journal, outcome.next_etag
+                current.take(journal, outcome.next_etag, self._clock.now())
                 return current.name
         _log.warning("dead records not noted", store=self._store.name)
         return None
@@ -159,27 +201,46 @@ class Noting:
     async def _open_journal(self, notes: Mapping[str, Note], limit: Deadline) -> _Current | None:
         """Returns the journal to write to, as it stands: a new one where there is no other, with ``notes`` already."""
         current = self._current
-        if current is not None and len({*current.journal.notes, *notes}) <= MOST_NOTES:
-            if current.etag is not None:
-                return current
-            found = await read_journal(self._store, current.name, limit)
-            if isinstance(found, Failure):
-                return None
-            if isinstance(found, ReadJournal) and not found.journal.closed:
-                current.journal, current.etag = found
-                return current
-        self._current = None
-        fresh = _Current(
-            name=self._source.randbytes(NAME_BYTES),
-            journal=Journal(notes=notes, note_time=self._clock.now()),
-            etag=None,
-        )
-        # It must be listed before any record names it, and stand there before it is listed.
-        outcome = await write_journal(self._store, fresh.name, None, fresh.journal, limit)
-        if outcome.fate is Fate.APPLIED and await relist(self._store, limit, add=fresh.name):
-            fresh.etag = outcome.next_etag
-            self._current = fresh
-        return self._current
+        if current is None or len({*current.journal.notes, *notes}) > MOST_NOTES:
+            current = self._current = _Current(
+                name=self._source.randbytes(NAME_BYTES),
+                scope=self._store.scope,
+                journal=Journal(note_time=self._clock.now()),
+                known_at=self._clock.now(),
+            )
+        stands = await self._look(current, limit) if current.begun else await self._create(current, notes, limit)
+        if stands and not current.listed:
+            # It must be listed before any record names it, and stand there before it is listed.
+            current.listed = await relist(self._store, limit, add=current.name)
+        return current if stands and current.listed else None
+
+    async def _create(self, current: _Current, notes: Mapping[str, Note], limit: Deadline) -> bool:
+        journal = Journal(notes=notes, note_time=self._clock.now())
+        current.begun = True
+        outcome = await write_journal(self._store, current.name, None, journal, limit)
+        if outcome.fate is Fate.APPLIED:
+            current.take(journal, outcome.next_etag, self._clock.now())
+        return outcome.fate is Fate.APPLIED
+
+    async def _look(self, current: _Current, limit: Deadline) -> bool:
+        """Reads the journal unless it is known; says whether it takes notes."""
+        now = self._clock.now()
+        # Others close a journal, later the store removes it: a compare-and-set upon what was known would make it anew.
+        fresh = now - current.known_at <= self._settings.dead_life_ms // 2 and current.scope == self._store.scope
+        if current.etag is not None and fresh:
+            return True
+        found = await read_journal(self._store, current.name, limit)
+        if isinstance(found, Failure):
+            return False
+        if found is None and not current.listed:
+            current.begun = False  # its creation did not arrive: the same again, lest it arrive later unlisted
+        elif found is None or found.journal.closed:
+            self._current = None
+        else:
+            current.take(*found, now)
+            current.scope = self._store.scope
+            return True
+        return False
 
 
 def _naming(envelope: Envelope, journal: bytes) -> Envelope:

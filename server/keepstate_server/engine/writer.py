@@ -77,7 +77,8 @@ class Writer:
         now = self._clock.now()
         for group in groups:
             if not group.must_read:
-                group.sighting = self._hints.get(self._store.scope, group.key, now)
+                hint = self._hints.get(self._store.scope, group.key, now)
+                group.sighting = None if hint and self._noting.collects(hint) else hint
 
     def _give_up_in_time(self, group: Group, deadline: Deadline) -> None:
         """Answers a group for which nothing more may be sent: the time is up, or the caller has gone."""
