@@ -91,7 +91,7 @@ def test_reflection_shows_both_services(make_service: MakeService) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_lets_calls_under_way_end(make_service: MakeService, number: signal.Signals) -> None:
     service = await asyncio.to_thread(make_service().start)
-    async with Client(service.address) as state:
+    async with Client(service.address, retry=None) as state:
         puts = [asyncio.create_task(state.put(f"k{index}", index)) for index in range(300)]
         await puts[0]
         code = await asyncio.to_thread(service.end, number)
