@@ -93,11 +93,11 @@ async def test_no_snapshot_of_an_encrypted_store_shows_half_a_transaction(api: A
     async with running_service(backend.address, clock=backend.clock) as other:
         both = (api, Api(other.channel, api.store, api.prefix))
         bank = Bank(
-            accounts=[api.name(api.key("account")) for _ in range(4)],
+            accounts=[api.name(api.key("account")) for _ in range(3)],
             movers=[Mover(api=both[number % 2], journal=api.name(api.key("journal"))) for number in range(4)],
             watchers=both,
         )
-        await bank.work(transfers=8)
+        await bank.work(transfers=10)
     assert bank.conflicts
     assert bank.snapshots > 10
 

@@ -17,6 +17,10 @@ Act = Callable[[], Awaitable[object]]
 _LIMITS = [("grpc.max_receive_message_length", 16 << 20), ("grpc.max_send_message_length", 16 << 20)]
 
 
+class Lost(Exception):
+    """Raised by what is done after a call: its answer never arrives."""
+
+
 class SidecarProxy(grpc.GenericRpcHandler):
     """Hands every call on to the sidecar at `target`. Start and stop it on one event loop."""
 
@@ -66,15 +70,19 @@ class SidecarProxy(grpc.GenericRpcHandler):
                 await self.cut()
             if act := self.before.get(number):
                 await act()
+            answer, failure = b"", None
             try:
                 call: Any = self._channel.unary_unary(details.method)
-                answer: bytes = await call(request, timeout=context.time_remaining(), metadata=metadata)
+                answer = await call(request, timeout=context.time_remaining(), metadata=metadata)
             except grpc.aio.AioRpcError as error:
+                failure = error
+            try:
                 if act := self.after.get(number):
                     await act()
-                await context.abort(error.code(), error.details() or "", tuple(error.trailing_metadata()))
-            if act := self.after.get(number):
-                await act()
+            except Lost:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "connection reset by a test")
+            if failure:
+                await context.abort(failure.code(), failure.details() or "", tuple(failure.trailing_metadata()))
             return answer
 
         return grpc.unary_unary_rpc_method_handler(handle)
