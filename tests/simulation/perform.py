@@ -8,6 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from keepstate_server.domain.times import Instant
@@ -57,14 +58,16 @@ class _Log:
     info = debug = warning
 
 
+@cache
+def _logging_modules() -> Sequence[Any]:
+    ours = (module for name, module in sys.modules.items() if name.startswith("keepstate_server."))
+    return [module for module in ours if hasattr(module, "_log")]
+
+
 @contextmanager
 def _set_up(scenario: Scenario, world: World) -> Iterator[None]:
     """Has trails forget sooner, and the log go nowhere or into the trace."""
-    modules: Any = [
-        module
-        for name, module in sys.modules.items()
-        if name.startswith("keepstate_server.engine.") and hasattr(module, "_log")
-    ]
+    modules = _logging_modules()
     logs = [module._log for module in modules]
     limit = trail._MAX_WRITES
     vars(trail)["_MAX_WRITES"] = scenario.trail_writes
