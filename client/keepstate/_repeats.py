@@ -110,8 +110,10 @@ class Part:
 def may_be_repeated(error: errors.KeepstateError) -> bool:
     """Whether what failed so may succeed, or tell more, when it is sent again."""
     match error:
-        case errors.Unavailable() | errors.OutcomeUnknown():
+        case errors.Unavailable():
             return True
+        case errors.OutcomeUnknown():
+            return not error.for_good
         case errors.DeadlineExceeded():
             return True  # the attempt's time was up; whether the call's is, is judged by its deadline
         case errors.ResourceExhausted():

@@ -59,6 +59,7 @@ _FIELDS: Mapping[type[errors.KeepstateError], _Fields] = {
     errors.InvalidArgument: lambda f: {"violations": f.violations},
     errors.UpdateNotApplicable: lambda f: {"name": f.name},
     errors.UnsupportedByStore: lambda f: {"capability": f.metadata.get("capability", "")},
+    errors.OutcomeUnknown: lambda f: {"for_good": f.metadata.get("for_good") == "true"},
     errors.Unavailable: lambda f: {"retry_after": f.retry_after},
     errors.ResourceExhausted: lambda f: {"retry_after": f.retry_after, "limit": f.metadata.get("limit", "")},
 }

@@ -110,6 +110,11 @@ class TransactionConflict(Conflict):
 class OutcomeUnknown(KeepstateError):
     """The write may have been applied, or may yet be: the answer was lost, or the store's answer could not tell."""
 
+    _: KW_ONLY
+
+    for_good: bool = False
+    """What would tell has been forgotten: sending the same request again will not resolve it."""
+
 
 @dataclass(eq=False)
 class Unavailable(KeepstateError):

@@ -43,7 +43,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     a repeated one, an earlier attempt may have been.
     """
     ERROR_REASON_OUTCOME_UNKNOWN: _ErrorReason.ValueType  # 8
-    """UNKNOWN: the write may have been applied, or may yet be; no answer of the store could tell."""
+    """UNKNOWN: the write may have been applied, or may yet be; no answer of the store could tell. Repeating the request
+    resolves it, unless `metadata["for_good"]` is "true": then what would tell has been forgotten.
+    """
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 9
     """DEADLINE_EXCEEDED: the caller's time was up before anything was changed; of a repeated write, by this attempt."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 10
@@ -93,7 +95,9 @@ ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 7
 a repeated one, an earlier attempt may have been.
 """
 ERROR_REASON_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 8
-"""UNKNOWN: the write may have been applied, or may yet be; no answer of the store could tell."""
+"""UNKNOWN: the write may have been applied, or may yet be; no answer of the store could tell. Repeating the request
+resolves it, unless `metadata["for_good"]` is "true": then what would tell has been forgotten.
+"""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 9
 """DEADLINE_EXCEEDED: the caller's time was up before anything was changed; of a repeated write, by this attempt."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 10

@@ -202,9 +202,15 @@ class OutcomeUnknown(KeepstateError):
 
     reason = Reason.OUTCOME_UNKNOWN
 
+    def __init__(self, *, for_good: bool = False) -> None:
+        self.for_good = for_good
+        """What would tell has been forgotten: repeating the request will not resolve it."""
+
     @property
     def message(self) -> str:
         """Says so."""
+        if self.for_good:
+            return "the record has forgotten whether the write was applied"
         return "the store did not say whether the write was applied"
 
 

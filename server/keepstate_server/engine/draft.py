@@ -168,7 +168,7 @@ class Draft:
         if request and (first := self._first_answer(operation, request)):
             return first
         if request and request.repeated and not remembers(self._trail, request, self._settings):
-            return OutcomeUnknown()
+            return OutcomeUnknown(for_good=True)
         if request and request.repeated and not self._trail.room_for_repeat(self._now, self._requests):
             return Overloaded("repeated writes of one record at a time")
         result = self._perform(operation, position)

@@ -103,7 +103,7 @@ class Group:
         if Verdict.APPLIED in verdicts:
             self.results = self._attempts[verdicts.index(Verdict.APPLIED)].results
         elif Verdict.UNKNOWN in verdicts:
-            self.fail(OutcomeUnknown())
+            self.fail(OutcomeUnknown(for_good=True))
         self._attempts = [attempt for attempt in self._attempts if attempt.may_yet_arrive(sighting)]
 
     def plan(self, write: WriteId, now: Instant, *, tells_expiry: bool) -> tuple[Sighting, Envelope] | None:

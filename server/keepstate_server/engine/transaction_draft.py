@@ -89,7 +89,7 @@ class TransactionDraft:
             if at == witness:
                 raise self.refusal or TransactionConflict
         if request.repeated and not remembers(trails[witness], request, self._settings):
-            raise OutcomeUnknown
+            raise OutcomeUnknown(for_good=True)
         written = [trails[at] for at, operation in self._operations if not isinstance(operation, Check)]
         if request.repeated and not all(trail.room_for_repeat(self.now) for trail in written):
             raise Overloaded("repeated writes of one record at a time")
@@ -178,7 +178,7 @@ class TransactionDraft:
             case Delete():
                 found = trail.find(request)
                 if found is None:
-                    raise OutcomeUnknown  # whether there was something to delete is forgotten
+                    raise OutcomeUnknown(for_good=True)  # whether there was something to delete is forgotten
                 return Deleted(existed=found[1] is FirstAnswer.APPLIED)
             case _:
                 return Written(version=version)

@@ -118,7 +118,8 @@ class Transaction:
                     return answers
             elif not self._pending:
                 raise StoreUnavailable(witness.store, nothing_sent=not self.sent)
-        if self._pending:
+        if self._pending or (self._overtaken and self._request and self._request.repeated):
+            # Of a repeat "begin it anew" would be no answer: its first attempt may still be running.
             raise OutcomeUnknown
         raise TransactionConflict if self._overtaken else StoreUnavailable(witness.store)
 
@@ -272,6 +273,6 @@ class Transaction:
             results = self._pending[verdicts.index(Verdict.APPLIED)].results
             return [each for each in results if not isinstance(each, KeepstateError)]
         if Verdict.UNKNOWN in verdicts:
-            raise OutcomeUnknown
+            raise OutcomeUnknown(for_good=True)
         self._pending = [attempt for attempt in self._pending if attempt.may_yet_arrive(witness)]
         return None

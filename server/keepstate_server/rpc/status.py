@@ -10,6 +10,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from keepstate_server.domain.errors import (
     InvalidFields,
     KeepstateError,
+    OutcomeUnknown,
     Overloaded,
     PreconditionFailed,
     Reason,
@@ -100,6 +101,8 @@ def _metadata(error: KeepstateError) -> dict[str, str]:
             return {"store": error.store}
         case Overloaded():
             return {"limit": error.limit}
+        case OutcomeUnknown(for_good=True):
+            return {"for_good": "true"}
         case _:
             return {}
 

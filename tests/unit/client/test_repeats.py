@@ -290,3 +290,11 @@ async def test_closing_ends_the_repeats(address: str, service: FakeService, monk
     with pytest.raises(OutcomeUnknown):
         await state.put("a", 1)
     assert len(service.calls) == 1
+
+
+async def test_what_is_unknown_for_good_is_not_asked_again(state: Client[Any], service: FakeService) -> None:
+    service.script.append(refusal(CODE.UNKNOWN, "OUTCOME_UNKNOWN", metadata={"for_good": "true"}))
+    with pytest.raises(OutcomeUnknown) as caught:
+        await state.put("a", 1)
+    assert caught.value.for_good
+    assert len(attempts(service)) == 1

@@ -87,6 +87,7 @@ CASES: list[tuple[KeepstateError, int, dict[str, str], set[str]]] = [
         {"RetryInfo"},
     ),
     (OutcomeUnknown(), code_pb2.UNKNOWN, TRACE, set()),
+    (OutcomeUnknown(for_good=True), code_pb2.UNKNOWN, {"for_good": "true", **TRACE}, set()),
     (DeadlineExceeded(), code_pb2.DEADLINE_EXCEEDED, {}, set()),
     (
         Overloaded("calls under way"),

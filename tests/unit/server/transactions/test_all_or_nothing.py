@@ -8,6 +8,7 @@ import pytest
 
 from keepstate_server.domain.errors import (
     KeepstateError,
+    OutcomeUnknown,
     RecordChanged,
     RecordExists,
     RecordMissing,
@@ -20,7 +21,7 @@ from keepstate_server.engine.envelope import decode
 from keepstate_server.engine.group import Group
 from keepstate_server.engine.writer import Writer
 from tests.unit.server.cases import name
-from tests.unit.server.hand import MINUTE, SECOND, SETTINGS
+from tests.unit.server.hand import MINUTE, SECOND, SETTINGS, again
 from tests.unit.server.model_store import ReadFault
 from tests.unit.server.transactions.conftest import OTHER, Bench, put
 
@@ -196,7 +197,11 @@ async def test_a_transaction_that_others_overtake_begins_anew(bench: Bench) -> N
     assert bench.transactions() == 2  # the second `others` ran before its own write
 
 
-async def test_a_transaction_that_others_overtake_again_and_again_ends_in_a_conflict(bench: Bench) -> None:
+@pytest.mark.parametrize(("repeated", "error"), [(False, TransactionConflict), (True, OutcomeUnknown)])
+async def test_a_transaction_that_others_overtake_again_and_again_ends_in_a_conflict(
+    bench: Bench, repeated: bool, error: type[KeepstateError]
+) -> None:
+    """But of a repeat the first attempt may still be running: it is not told to begin anew."""
     busy = bench.writer()
 
     async def others() -> None:
@@ -207,7 +212,10 @@ async def test_a_transaction_that_others_overtake_again_and_again_ends_in_a_conf
         bench.store.before_write.extend(steps)
 
     bench.store.before_write.extend([others] * 100)
-    assert isinstance(await bench.run(put("a"), put("b")), TransactionConflict)
+    request = bench.requests.new()
+    result = await bench.run(put("a"), put("b"), request=again(request) if repeated else request)
+    assert isinstance(result, error)
+    assert not getattr(result, "for_good", False)
     bench.store.before_write.clear()
     assert await bench.values("ab") == [None, b"others'"]
     assert bench.transactions() == SETTINGS.transaction_attempts
