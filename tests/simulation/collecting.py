@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from keepstate_server.domain.names import RecordName, internal_key
 from keepstate_server.engine.engine import Engine
+from tests.simulation.applied import decision_in
 from tests.simulation.asks import Instance
 from tests.simulation.clients import Client, Habits
-from tests.simulation.history import Attempt, Call, Kind, Spec, record
+from tests.simulation.history import Call, Kind, Spec, record
 from tests.simulation.left import left_over
 from tests.simulation.network import Network, Passing, Way
-from tests.simulation.perform import SETTINGS, Stage
-from tests.simulation.scenario import FULL_TRAIL, Component, Scenario
+from tests.simulation.perform import SETTINGS, Run, Stage, perform, random_clients
+from tests.simulation.scenario import FULL_TRAIL, Component, Scenario, scenario_in_turn
 from tests.simulation.stores import KINDS
 from tests.simulation.values import Form
 
-__all__ = ["Collecting", "collecting_clients", "collecting_scenario_of", "quiet"]
+__all__ = ["Collecting", "any_scenario_of", "collecting_scenario_of", "crash", "perform_any"]
+
+# One history of so many is of collection: it takes as long as three others.
+_COLLECTING_EVERY = 7
 
 _DEAD_LIFE = SETTINGS.dead_life.total_seconds()
 
@@ -42,13 +46,25 @@ class Collecting(Scenario):
     spreads: Sequence[tuple[float, float]]
     """How long before (negative) or after the end of a dead life such calls come; seconds."""
     dies: float = 0.0
-    """The share of writing calls to a store at which the instance ends."""
+    """The share of writing calls to a store at which the instance ends: more where it decides a transaction."""
 
 
-def collecting_scenario_of(seed: int | str, *, kind: str = "state.redis") -> Collecting:
-    """Returns a scenario in which records die and are collected."""
+def any_scenario_of(seed: int) -> Scenario:
+    """Returns the scenario of ``seed``: one of seven is of collection."""
+    return collecting_scenario_of(seed) if seed % _COLLECTING_EVERY == 3 else scenario_in_turn(seed)
+
+
+def perform_any(scenario: Scenario, *, trace: bool = False) -> Run:
+    """Runs ``scenario``, of collection or not."""
+    script = collecting_clients if isinstance(scenario, Collecting) else random_clients
+    return perform(scenario, script=script, trace=trace)
+
+
+def collecting_scenario_of(seed: int | str) -> Collecting:
+    """Returns a scenario in which records die and are collected: on Redis, as a rule."""
     chance = random.Random(f"collecting scenario {seed}")
     several = chance.random() < 0.2
+    kind = "state.redis" if chance.random() < 0.9 else chance.choice(KINDS)
     stores = [Component(kind=kind, encrypted=chance.random() < 0.05)]
     if several:
         stores.append(Component(name="other", kind=chance.choice(KINDS)))
@@ -62,7 +78,7 @@ def collecting_scenario_of(seed: int | str, *, kind: str = "state.redis") -> Col
         thinks=chance.choice(((0.02,), (0.02, 3.0), (3.0, 30.0))),
         ttls=chance.choice(((500,), (500, 20_000))),
         batches=chance.choice((0.0, 0.2)),
-        transactions=chance.choice((0.3, 0.6) if several else (0.0, 0.0, 0.3)),
+        transactions=chance.choice((0.3, 0.6) if several else (0.0, 0.0, 0.3, 0.6)),
         snapshots=chance.choice((0.0, 0.1)),
         updates=chance.choice((0.0, 0.0, 0.4)),
         forms=(Form.NUMBER,),
@@ -92,7 +108,7 @@ def collecting_scenario_of(seed: int | str, *, kind: str = "state.redis") -> Col
         sweeps=chance.choice((2.0, 10.0, 60.0)),
         aims=chance.choice((0.3, 0.6)),
         spreads=chance.choice((((-60.0, 90.0),), ((-50.0, 15.0),), ((0.0, 20.0),), ((-70.0, -30.0), (8.0, 70.0)))),
-        dies=chance.choice((0.0, 0.02)) if faults else 0.0,
+        dies=chance.choice((0.0, 0.02, 0.1)) if faults else 0.0,
     )
 
 
@@ -101,7 +117,9 @@ class _Ends(dict[RecordName, float]):
 
     def due(self, now: float) -> float:
         """Returns in how many seconds the next dead life ends, if at all; negative soon after."""
-        return min((end + _DEAD_LIFE - now for end in self.values() if end + _DEAD_LIFE > now - 120), default=_DEAD_LIFE)
+        return min(
+            (end + _DEAD_LIFE - now for end in self.values() if end + _DEAD_LIFE > now - 120), default=_DEAD_LIFE
+        )
 
 
 class _Aiming(Client):
@@ -125,6 +143,7 @@ class _Aiming(Client):
         for _ in range(self._habits.calls):
             call = self._call()
             await asyncio.sleep(self._pause(call))
+            call.number = len(self._pool.history.calls)
             await self.issue(call)
             self._take_note(call)
         while self._left:
@@ -163,10 +182,10 @@ async def collecting_clients(stage: Stage) -> None:
     await asyncio.gather(*(_Aiming(number, stage, scenario, ends).run() for number in range(1, scenario.clients + 1)))
     for sweeper in sweepers:
         sweeper.cancel()
-    await quiet(stage)
+    await _quiet(stage)
 
 
-async def quiet(stage: Stage) -> None:
+async def _quiet(stage: Stage) -> None:
     """Has everything that was begun end, one instance sweep for as long as it takes, and looks what is left."""
     stage.world.rule = None
     stage.world.network = Network()
@@ -174,10 +193,11 @@ async def quiet(stage: Stage) -> None:
     stores = list(stage.world.stores.values())
     stage.world.counts["intents left to the collector"] += sum(store.intents for store in stores)
     left: Sequence[str] = ()
+    cut_off = stage.world.counts["crashes"] > 0 or not stage.scenario.network.faultless
     for _ in range(_QUIET_SWEEPS):
         await asyncio.sleep(_QUIET_SWEEP)
         await _sweep_all(stage, stage.instances[0])
-        left = [each for store in stores for each in left_over(store, crashed=stage.world.counts["crashes"] > 0)]
+        left = [each for store in stores for each in left_over(store, cut_off=cut_off)]
         if not left:
             break
     stage.world.counts["records collected"] += sum(store.deleted for store in stores)
@@ -194,7 +214,9 @@ class _Deaths:
 
     def __call__(self, passing: Passing) -> Way | None:
         self._stage.world.counts["journals written"] += any(key.startswith(_JOURNAL) for key in passing.keys)
-        if passing.writes and self._chance.random() < self._dies:
+        # A coordinator that ends when it has decided leaves intents.
+        deciding = any(decision_in(item.value) is not None for item in passing.items)
+        if passing.writes and self._chance.random() < self._dies * (5 if deciding else 1):
             instance = self._stage.instances[passing.instance]
             after = self._chance.choice((0.0, 0.0, 0.01, 1.0)) * self._chance.random()
             asyncio.get_running_loop().call_later(after, crash, self._stage, instance)

@@ -18,10 +18,10 @@ _JOURNAL = internal_key("journal/")
 _DIRECTORY = internal_key("journals")
 
 
-def left_over(store: SimStore, *, crashed: bool) -> Iterator[str]:
-    """Yields what nobody will ever collect. ``crashed``: an instance ended in the middle, which may leave something.
+def left_over(store: SimStore, *, cut_off: bool) -> Iterator[str]:
+    """Yields what nobody will ever collect. ``cut_off``: an instance ended, or could not end, what it was doing.
 
-    That may be a journal which is not listed yet, and the outcome of a transaction.
+    That may leave a journal which is not listed yet, and the outcome of a transaction.
     """
     listed = set(_listed(store))
     for key in list(store.items):
@@ -30,9 +30,9 @@ def left_over(store: SimStore, *, crashed: bool) -> Iterator[str]:
             continue
         if key.startswith(_JOURNAL):
             name = bytes.fromhex(key.removeprefix(_JOURNAL))
-            yield from _journal(key, stored.data, crashed=crashed and name not in listed)
+            yield from _journal(key, stored.data, unlisted=cut_off and name not in listed)
         elif key.startswith(_OWN):
-            if decision_in(stored.data) and store.items[key].gone_at is None and not crashed:
+            if decision_in(stored.data) and store.items[key].gone_at is None and not cut_off:
                 yield f"left over: {store.name} {key}, committed"
         elif (envelope := decode(stored.data)) is not None:
             if envelope.intent is not None:
@@ -52,9 +52,9 @@ def _listed(store: SimStore) -> Iterator[bytes]:
         yield from envelope_pb2.Directory.FromString(body).journals
 
 
-def _journal(key: str, data: bytes, *, crashed: bool) -> Iterator[str]:
+def _journal(key: str, data: bytes, *, unlisted: bool) -> Iterator[str]:
     body = frames.opened(frames.JOURNAL, data)
     assert body is not None
     journal = envelope_pb2.Journal.FromString(body)
-    if not journal.closed and not crashed:
+    if not journal.closed and not unlisted:
         yield f"left over: {key} with {len(journal.notes)} notes"

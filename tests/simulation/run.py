@@ -11,11 +11,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from keepstate_server.domain.errors import StoreUnavailable
 from keepstate_server.domain.names import RecordName
 from tests.simulation.check import Undecided, check
+from tests.simulation.collecting import Collecting, any_scenario_of, perform_any
 from tests.simulation.history import Call, Claim, History, claim_of
-from tests.simulation.perform import SETTINGS, Run, perform
-from tests.simulation.scenario import FULL_TRAIL, GATHERED, scenario_in_turn
+from tests.simulation.perform import SETTINGS, Run
+from tests.simulation.scenario import FULL_TRAIL, GATHERED
 
 __all__ = ["Report", "judge", "run_seeds", "story"]
 
@@ -55,7 +57,7 @@ def run_seeds(seeds: Sequence[int]) -> Report:
     gc.disable()  # a history is short, and what it leaves is collected after some of them
     try:
         for seed in seeds:
-            run = perform(scenario_in_turn(seed))
+            run = perform_any(any_scenario_of(seed))
             report.counts.update(_counts(run))
             try:
                 wrong = judge(run)
@@ -72,6 +74,8 @@ def _counts(run: Run) -> Counter[str]:
     counts = Counter(run.world.counts)
     counts["histories"] = 1
     gathered = run.scenario.clients == GATHERED
+    collecting = isinstance(run.scenario, Collecting)
+    counts["histories with collection"] = collecting
     counts["intents left over"] = run.intents_left
     counts["over two stores"] = len(run.scenario.stores) > 1
     for store in run.world.stores.values():
@@ -91,6 +95,9 @@ def _counts(run: Run) -> Counter[str]:
         counts["unknown calls without faults"] += faultless and unknown
         counts["gathered calls"] += gathered
         counts["unknown gathered calls"] += gathered and unknown
+        if collecting and faultless:
+            counts["calls beside collection"] += 1
+            counts["unavailable calls beside collection"] += _is_unavailable(call)
     return counts
 
 
@@ -110,14 +117,19 @@ def _is_unknown(call: Call) -> bool:
     )
 
 
+def _is_unavailable(call: Call) -> bool:
+    """Whether an attempt was told that the store is not available."""
+    return any(isinstance(each, StoreUnavailable) for attempt in call.attempts for each in attempt.results or ())
+
+
 def story(seed: int) -> Iterator[str]:
     """Tells the shortest run of ``seed`` that goes wrong: each client's first calls, as few as will do."""
-    full = scenario_in_turn(seed)
+    full = any_scenario_of(seed)
     shorter = (replace(full, habits=replace(full.habits, calls=calls)) for calls in range(1, full.habits.calls))
-    run = next((run for run in map(perform, shorter) if _wrong(run)), None)
+    run = next((run for run in map(perform_any, shorter) if _wrong(run)), None)
     scenario = run.scenario if run else full
     yield str(scenario)
-    told = perform(scenario, trace=True)
+    told = perform_any(scenario, trace=True)
     wrong = _wrong(told)
     named = [name for name in scenario.habits.names if any(f"{name.store}/{name.key}" in each for each in wrong)]
     yield from _calls(told.history, named or scenario.habits.names)
@@ -180,6 +192,8 @@ def _tell(report: Report, seconds: float) -> None:
     for which in ("calls without faults", "gathered calls"):
         share = counts[f"unknown {which}"] / max(counts[which], 1)
         _say(f"  unknown: {share:.4%} of {counts[which]} {which}")
+    share = counts["unavailable calls beside collection"] / max(counts["calls beside collection"], 1)
+    _say(f"  unavailable: {share:.4%} of {counts['calls beside collection']} calls beside collection without faults")
     for seed in report.undecided:
         _say(f"undecided: seed {seed}")
     for seed, what in sorted(report.wrong):

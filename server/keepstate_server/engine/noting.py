@@ -102,7 +102,9 @@ class Noting:
             if journal is None:
                 continue
             due = self._due(after)
-            noted = look_at(before.content, self._settings) if journal and isinstance(before.content, Envelope) else None
+            noted = (
+                look_at(before.content, self._settings) if journal and isinstance(before.content, Envelope) else None
+            )
             if due is None:
                 ready[key] = _naming(after, b"")
             elif noted is not None and noted <= due:
@@ -152,12 +154,19 @@ class Noting:
                 break
         else:
             return None
-        # It may have been collected before, and another life have begun: with a note and the store's etag like these.
-        read = await self._store.read([key], consistency=Consistency.STRONG, sure=True, timeout=limit.remaining)
-        if isinstance(stands := read[key], Failure):
-            return None
-        there = seen(stands)
-        return name if (there.etag, there.base) == (sighting.etag, sighting.base) else None
+        return name if await self._stands(key, sighting, limit) else None
+
+    async def _stands(self, key: str, sighting: Sighting, limit: Deadline) -> bool:
+        """Says whether what was seen is still there.
+
+        It may have been collected before its note was looked for, and another life have begun: with a note, and the
+        store's etag, like those of the one that was seen.
+        """
+        found = (await self._store.read([key], consistency=Consistency.STRONG, sure=True, timeout=limit.remaining))[key]
+        if isinstance(found, Failure):
+            return False
+        there = seen(found)
+        return (there.etag, there.base) == (sighting.etag, sighting.base)
 
     # New notes
 
