@@ -167,14 +167,13 @@ class Collector:
         limit: Deadline,
     ) -> None:
         """Writes down what was judged, and then deletes."""
-        began = asyncio.get_running_loop().time()
         journal = replace(found.journal, notes=notes)
         outcome = await write_journal(store, name, found.etag, journal, limit)
         if outcome.fate is not Fate.APPLIED:
             return  # others wrote there, or nobody knows: look again later
-        if not doomed or asyncio.get_running_loop().time() - began > STALE / 1000:
-            return
-        # Each has less time than what ``_when`` allows for on top of the longest delay.
+        marks = [note.deleting for key in doomed if (note := notes[key]).deleting is not None]
+        if not doomed or self._clock.now() - min(marks) > STALE:
+            return  # what is sent now might arrive later than ``_when`` allows for
         gone = await asyncio.gather(*(store.delete(key, etag, timeout=limit.remaining) for key, etag in doomed.items()))
         left = {key: note for key, note in notes.items() if key not in doomed} | {
             key: notes[key] for key, done in zip(doomed, gone, strict=True) if not done
