@@ -168,7 +168,8 @@ class Client:
 
     def _some_names(self) -> Sequence[RecordName]:
         names = self._habits.names
-        return self._chance.sample(names, self._chance.randint(1, len(names)))
+        fewest = min(self._chance.randint(1, 2), len(names))
+        return self._chance.sample(names, self._chance.randint(fewest, len(names)))
 
     def _spec(self, name: RecordName, *, slides: bool) -> Spec:
         if self._chance.random() < self._habits.updates:
@@ -176,7 +177,7 @@ class Client:
         kind = self._chance.choices((Kind.PUT, Kind.GET, Kind.DELETE, Kind.TOUCH), (12, 6, 3, 2))[0]
         kind = Kind.SLIDE if slides and kind is Kind.GET else kind
         if kind is Kind.PUT:
-            return self._put(name)
+            return self._put(name, self._demand(name))
         if kind in (Kind.GET, Kind.SLIDE):
             return Spec(
                 name=name, kind=kind, ttl=self._chance.choice(self._habits.ttls) if kind is Kind.SLIDE else None
@@ -188,20 +189,21 @@ class Client:
         if self._chance.random() < self._habits.updates:
             return self._update(name)
         kind = self._chance.choices((Kind.PUT, Kind.DELETE, Kind.CHECK), (6, 2, 3))[0]
+        # One demand that does not hold refuses the whole transaction: it demands little.
+        demand = self._demand(name) if self._chance.random() < 0.4 else None
         if kind is Kind.PUT:
-            return self._put(name)
-        demand = self._demand(name)
+            return self._put(name, demand)
         if kind is Kind.CHECK and demand is None:
             demand = EXISTS
         return Spec(name=name, kind=kind, precondition=demand)
 
-    def _put(self, name: RecordName) -> Spec:
+    def _put(self, name: RecordName, demand: Precondition) -> Spec:
         ttl, keep = self._expiry()
         return Spec(
             name=name,
             kind=Kind.PUT,
             value=unique(self._form(name), next(self._pool.values)),
-            precondition=self._demand(name),
+            precondition=demand,
             ttl=ttl,
             keep=keep,
         )

@@ -98,7 +98,7 @@ class Network:
     broken_off: float = 0.0
     """A bulk read breaks off in the middle."""
     slow: float = 0.0
-    """The reply takes up to some seconds."""
+    """The request or the reply takes up to some seconds."""
     outages: tuple[Outage, ...] = ()
     longest_delay: float = 30.0
 
@@ -113,7 +113,8 @@ class Network:
             if outage.sidecar is None and outage.store == passing.store.name and outage.holds(now):
                 return self._in_outage(passing, outage, now, back, chance)
         if chance.random() < self.slow:
-            return Way(there=there, back=chance.uniform(0, 4.0))
+            long = chance.uniform(0, 4.0)
+            return Way(there=long, back=back) if chance.random() < 0.5 else Way(there=there, back=long)
         if passing.writes and chance.random() < self.full and (full := passing.store.full(passing.what)):
             return Way(mishap="writes to a full store", error=full, back=there + back)
         roll = chance.random()

@@ -168,7 +168,7 @@ def hot_scenario_of(seed: int | str, *, kind: str = "state.redis") -> Scenario:
     stores = [Component(kind=kind, encrypted=share > 0 and chance.random() < 0.15)]
     if share and chance.random() < 0.3:
         stores.append(Component(name="other", kind=chance.choice(KINDS)))
-    clients, instances = chance.randint(2, 4), chance.randint(1, 3)
+    clients, instances = chance.randint(2, 4), chance.randint(2 if share else 1, 3)
     return Scenario(
         seed=f"hot {seed}",
         stores=stores,
@@ -180,7 +180,7 @@ def hot_scenario_of(seed: int | str, *, kind: str = "state.redis") -> Scenario:
             slow=chance.choice((0.0, 0.1)),
         ),
         habits=Habits(
-            names=[record("a"), record("b", stores[-1].name)][: 2 if share else 1],
+            names=[record("a"), record("b", stores[-1].name), record("c")][: chance.randint(2, 3) if share else 1],
             calls=chance.randint(3, 6),
             thinks=chance.choice(((0.01,), (0.3,), (2.0,), (2.0, 2.0, 6000.0))),
             ttls=(60_000,),
