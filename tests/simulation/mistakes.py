@@ -14,11 +14,12 @@ from pytest import MonkeyPatch  # noqa: PT013 - a type
 
 from keepstate_server.domain.errors import TransactionConflict
 from keepstate_server.domain.records import Request, Version
+from keepstate_server.domain.times import Instant
 from keepstate_server.engine import attempts, draft, group, transaction_draft, transactions, writes
 from keepstate_server.engine.attempts import Verdict
 from keepstate_server.engine.deadline import Deadline
 from keepstate_server.engine.draft import Draft, Result, first_answer
-from keepstate_server.engine.envelope import Decision, Envelope, Intent, Location
+from keepstate_server.engine.envelope import Decision, Envelope, Location
 from keepstate_server.engine.outcomes import Outcomes
 from keepstate_server.engine.resolver import Resolver
 from keepstate_server.engine.sighting import NOTHING, Sighting
@@ -156,12 +157,14 @@ def outcome_retired_while_intents_stand(patch: MonkeyPatch) -> None:
 
 
 def age_of_an_intent_ignored(patch: MonkeyPatch) -> None:
-    decide = Resolver._wanted
+    decide = Outcomes.decide
 
-    async def as_if_new(self: Resolver, intent: Intent, *others: Any) -> Decision | None:
-        return await decide(self, replace(intent, time=self._clock.now()), *others)
+    async def as_if_new(
+        self: Outcomes, store: str, transaction: WriteId, wanted: Decision, _: Instant, limit: Deadline
+    ) -> Any:
+        return await decide(self, store, transaction, wanted, self._clock.now(), limit)
 
-    patch.setattr(Resolver, "_wanted", as_if_new)
+    patch.setattr(Outcomes, "decide", as_if_new)
 
 
 def intents_ignored_by_readers(patch: MonkeyPatch) -> None:

@@ -63,7 +63,7 @@ from keepstate_server.engine.trail import (
 )
 from keepstate_server.engine.updates import JSON, NotApplicable, changed
 
-__all__ = ["Draft", "NeedsRead", "Result", "first_answer", "remembers"]
+__all__ = ["Draft", "NeedsRead", "Result", "another_write", "first_answer", "refused_with", "remembers"]
 
 Result = Answer | KeepstateError
 """What an operation is answered; errors are values here, since one operation's error is not another's."""
@@ -99,7 +99,13 @@ def first_answer(result: Result) -> FirstAnswer | None:
             return None
 
 
-def _another_write(which: str) -> InvalidFields:
+def refused_with(answer: FirstAnswer, name: RecordName, etag: str) -> PreconditionFailed:
+    """Returns the refusal that a trail remembers as ``answer``, of a record that has ``etag`` now."""
+    return _REFUSALS[answer](name, etag)
+
+
+def another_write(which: str) -> InvalidFields:
+    """Returns the answer to a request that was another write's before: ``which`` says what kind of write it was."""
     return InvalidFields([FieldViolation(field="request", description=f"was another write's: {which}")])
 
 
@@ -306,11 +312,11 @@ class Draft:
         if answer is FirstAnswer.NOTHING_THERE:
             if isinstance(operation, Delete):
                 return Deleted(existed=False)
-            return _another_write("of a delete")
+            return another_write("of a delete")
         if answer is FirstAnswer.NOT_APPLICABLE and not isinstance(operation, Update):
-            return _another_write("of an update")
+            return another_write("of an update")
         etag = etag_of(self._record.version) if self._record else ""
-        return _REFUSALS[answer](operation.name, etag)
+        return refused_with(answer, operation.name, etag)
 
     def _applied_answer(self, operation: Write, version: Version) -> Result:
         match operation:

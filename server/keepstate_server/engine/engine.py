@@ -7,6 +7,8 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any, TypeVar
 
+import structlog
+
 from keepstate_server.domain.errors import (
     DeadlineExceeded,
     FieldViolation,
@@ -36,6 +38,8 @@ from keepstate_server.engine.writer import Writer
 from keepstate_server.stores.base import StateStore, Stores
 
 __all__ = ["Engine"]
+
+_log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
 
@@ -141,7 +145,8 @@ class Engine:
             raise
         if answer.done():
             return answer.result()
-        raise OutcomeUnknown if transaction.sent else DeadlineExceeded
+        deadline.abandon()  # nothing more is sent after this answer
+        raise OutcomeUnknown if transaction.uncertain else DeadlineExceeded
 
     async def snapshot(self, names: Sequence[RecordName], deadline: Deadline) -> Sequence[Record | None]:
         """Reads records, which may lie in several stores, as of one moment; None: there was no such record then.
@@ -276,26 +281,39 @@ async def _transact(
 ) -> None:
     """Performs ``transaction``, gives its ``answer``, and then does what nobody waits for."""
     answer.add_done_callback(asyncio.Future.exception)  # the caller may have gone without taking it
+    error = KeepstateError()
     try:
         async with AsyncExitStack() as held:
-            if witness_of(operations) is not None:
-                async with asyncio.timeout(deadline.remaining):
-                    for name, lane in lanes.items():
-                        await held.enter_async_context(
-                            lane.locks.hold(at.key for at, _ in operations if at.store == name)
-                        )
             try:
-                answers = await transaction.run()
-            except KeepstateError as error:
-                answer.set_exception(error)
-            else:
-                answer.set_result(answers)
+                if witness_of(operations) is not None:
+                    await _hold(held, lanes, operations, deadline)
+                answer.set_result(await transaction.run())
+            except KeepstateError as failed:
+                answer.set_exception(failed)
             await transaction.clean_up()
-    except TimeoutError:
-        answer.set_exception(DeadlineExceeded())
+    except asyncio.CancelledError:
+        error = DeadlineExceeded()
+        raise
+    except Exception:  # noqa: BLE001 - a fault of ours, which nobody awaits
+        _log.exception("transaction broke off")
     finally:
         if not answer.done():
-            answer.set_exception(OutcomeUnknown())
+            answer.set_exception(OutcomeUnknown() if transaction.uncertain else error)
+
+
+async def _hold(held: AsyncExitStack, lanes: Mapping[str, _Lane], operations: Located, deadline: Deadline) -> None:
+    """Takes the locks of all records, store by store.
+
+    Raises:
+        DeadlineExceeded: the time is up.
+    """
+    try:
+        async with asyncio.timeout(deadline.remaining):
+            for name, lane in lanes.items():
+                keys = [at.key for at, _ in operations if at.store == name]
+                await held.enter_async_context(lane.locks.hold(keys))
+    except TimeoutError:
+        raise DeadlineExceeded from None
 
 
 def _location(name: RecordName) -> Location:

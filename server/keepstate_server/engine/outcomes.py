@@ -12,7 +12,7 @@ import structlog
 from keepstate_server.domain.errors import KeepstateError
 from keepstate_server.domain.names import internal_key
 from keepstate_server.domain.records import Consistency
-from keepstate_server.domain.times import Clock
+from keepstate_server.domain.times import Clock, Instant, in_milliseconds
 from keepstate_server.engine import frames
 from keepstate_server.engine.deadline import Deadline, pause
 from keepstate_server.engine.envelope import Decision
@@ -49,21 +49,29 @@ class Outcomes:
         found = await self._find(store, transaction, timeout=timeout)
         return _decision(found) if isinstance(found, Stored) else found
 
-    async def decide(self, store: str, transaction: WriteId, wanted: Decision, limit: Deadline) -> Standing | None:
+    async def decide(
+        self, store: str, transaction: WriteId, wanted: Decision, begun: Instant, limit: Deadline
+    ) -> Standing | None:
         """Decides as ``wanted`` unless somebody has decided before, and returns what stands. None: nobody can tell.
+
+        A transaction that was ``begun`` longer than half an outcome's life ago is aborted, whatever is wanted: it may
+        have been aborted before, and that outcome may be gone.
 
         Once sent, a decision may stand at any later time: whoever is told None must not count on either.
         """
-        message = envelope_pb2.Outcome(committed=wanted is Decision.COMMITTED, time=self._clock.now())
-        data = frames.sealed(frames.OUTCOME, message.SerializeToString())
-        # An intent of an aborted transaction may arrive as late as any write; one of a committed transaction may stand
-        # for ever, and so must its outcome until all have been seen replaced.
-        life = None if wanted is Decision.COMMITTED else self._settings.outcome_life
         tries = 0
         while not limit.over:
+            now = self._clock.now()
+            late = now - begun > in_milliseconds(self._settings.outcome_life) // 2
+            decision = Decision.ABORTED if late else wanted
+            message = envelope_pb2.Outcome(committed=decision is Decision.COMMITTED, time=now)
+            data = frames.sealed(frames.OUTCOME, message.SerializeToString())
+            # An intent of an aborted transaction may arrive as late as any write; one of a committed transaction may
+            # stand for ever, and so must its outcome until all have been seen replaced.
+            life = None if decision is Decision.COMMITTED else self._settings.outcome_life
             written = await self._write(store, _key(transaction), None, data, life, limit)
             if written.fate is Fate.APPLIED:
-                return Standing(wanted, Stored(data=data, etag=written.next_etag) if written.next_etag else None)
+                return Standing(decision, Stored(data=data, etag=written.next_etag) if written.next_etag else None)
             stands = await self.read(store, transaction, timeout=limit.remaining)
             if isinstance(stands, Decision):
                 return Standing(stands, None)

@@ -14,8 +14,9 @@ import structlog
 
 from keepstate_server.domain.errors import KeepstateError
 from keepstate_server.domain.records import Consistency
-from keepstate_server.domain.times import Clock, in_milliseconds
+from keepstate_server.domain.times import Clock
 from keepstate_server.engine.deadline import Deadline, pause
+from keepstate_server.engine.death import STALE
 from keepstate_server.engine.envelope import Decision, Envelope, Intent, Location
 from keepstate_server.engine.outcomes import Outcomes
 from keepstate_server.engine.settings import EngineSettings
@@ -137,7 +138,9 @@ class Resolver:
             wanted = await self._wanted(intent, at, waited, deadline)
             if wanted is None or deadline.over:
                 return None
-            standing = await self.outcomes.decide(intent.outcome_store, intent.transaction, wanted, deadline)
+            standing = await self.outcomes.decide(
+                intent.outcome_store, intent.transaction, wanted, intent.time, deadline
+            )
             stands = standing.decision if standing else None
         if not isinstance(stands, Decision):
             return None
@@ -152,27 +155,29 @@ class Resolver:
         records = await self.look(intent.records if intent.isolated else [at], deadline)
         if records is None or not _carries(records[at], intent):
             return None  # else a decision might be made for a second time, when the first is not kept any more
-        if age > in_milliseconds(self._settings.outcome_life) // 2:
-            return Decision.ABORTED  # it may have been aborted before, and that outcome may be gone
-        # Laid in one step: if all are there, all compares held at that moment.
-        whole = intent.isolated and all(_carries(each, intent) for each in records.values())
+        # Laid in one step: if all are there, all compares held at that moment. It may have come late: what was tested
+        # must not have expired since.
+        now = self._clock.now()
+        whole = intent.isolated and all(
+            _carries(each, intent) and not each.expired_between(intent.time, now) for each in records.values()
+        )
         return Decision.COMMITTED if whole else Decision.ABORTED
 
     async def _replace_in(self, store: str, settled: Sequence[tuple[str, Sighting]], deadline: Deadline) -> bool:
-        now = self._clock.now()
-        writes = [
-            compare_and_set(key, sighting.etag, sighting.content, now, self._settings)
-            for key, sighting in settled
-            if isinstance(sighting.content, Envelope)
-        ]
         try:
             where = await self._stores.find(store, timeout=deadline.remaining)
             if await where.prepare(timeout=deadline.remaining) is not None or deadline.over:
                 return False
-            outcomes = await where.write(writes, timeout=deadline.remaining)
+            now = self._clock.now()
+            writes = [
+                compare_and_set(key, sighting.etag, sighting.content, now, self._settings)
+                for key, sighting in settled
+                if isinstance(sighting.content, Envelope) and now - sighting.content.write_time <= STALE
+            ]
+            outcomes = await where.write(writes, timeout=deadline.remaining) if writes else []
         except KeepstateError:
             return False
-        return all(outcome.fate is Fate.APPLIED for outcome in outcomes)
+        return len(outcomes) == len(settled) and all(outcome.fate is Fate.APPLIED for outcome in outcomes)
 
 
 def _carries(sighting: Sighting, intent: Intent) -> bool:

@@ -81,6 +81,10 @@ class Sighting:
             case _:
                 return None
 
+    def expired_between(self, then: Instant, now: Instant) -> bool:
+        """Says whether a record that lived here ``then`` has expired by ``now``."""
+        return self.record(then) is not None and self.record(now) is None
+
     def trail(self, now: Instant, half_dead_life: int) -> Trail:
         """Returns what is remembered here of past writes.
 

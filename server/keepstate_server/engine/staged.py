@@ -120,7 +120,7 @@ class StagedCommit:
             # A lease, or whatever was demanded, may have expired meanwhile.
             if len(self._laid) == len(writes) and not draft.expired(self._clock.now()):
                 wanted = Decision.COMMITTED
-        standing = await self._resolver.outcomes.decide(self._outcome_store, draft.write, wanted, limit)
+        standing = await self._resolver.outcomes.decide(self._outcome_store, draft.write, wanted, draft.now, limit)
         if standing is None:
             raise OutcomeUnknown
         self._resolver.remember(draft.write, standing.decision)
@@ -138,7 +138,8 @@ class StagedCommit:
 
     async def _replace_all(self, limit: Deadline) -> bool:
         """Replaces all intents of all attempts; says whether none is left."""
-        left = self._decided_of(self._laid)
+        stale = self._clock.now() - self._planned_at > STALE  # others may have replaced them, and more
+        left = {} if stale else self._decided_of(self._laid)
         for _ in range(_CLEANINGS):
             if left:
                 now = self._clock.now()

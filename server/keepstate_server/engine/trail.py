@@ -23,6 +23,7 @@ __all__ = [
     "WriteId",
     "answered",
     "folded",
+    "position_of",
     "version_at",
     "write_of",
 ]
@@ -48,6 +49,11 @@ _NOTE_BYTES = 18
 def version_at(write: WriteId, position: int) -> Version:
     """Returns the version that the operation at ``position`` of ``write`` made. Operations never share a version."""
     return Version(write + position.to_bytes(2, "big"))
+
+
+def position_of(version: Version) -> int:
+    """Returns the position within its write of the operation that made ``version``."""
+    return int.from_bytes(version[WRITE_BYTES:], "big")
 
 
 def write_of(version: Version) -> WriteId:

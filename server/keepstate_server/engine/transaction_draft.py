@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from keepstate_server.domain.errors import KeepstateError, OutcomeUnknown, Overloaded, TransactionConflict
+from keepstate_server.domain.errors import KeepstateError, OutcomeUnknown, Overloaded
 from keepstate_server.domain.operations import (
     Answer,
     Check,
@@ -14,14 +14,14 @@ from keepstate_server.domain.operations import (
     Updated,
     Written,
 )
-from keepstate_server.domain.records import Request, Version
+from keepstate_server.domain.records import Request, Version, etag_of
 from keepstate_server.domain.times import Instant
-from keepstate_server.engine.draft import Draft, first_answer, remembers
+from keepstate_server.engine.draft import Draft, another_write, first_answer, refused_with, remembers
 from keepstate_server.engine.envelope import Envelope, Intent, Location
 from keepstate_server.engine.room import Room, too_much
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.engine.sighting import Sighting
-from keepstate_server.engine.trail import Answered, FirstAnswer, Trail, WriteId, version_at, write_of
+from keepstate_server.engine.trail import Answered, FirstAnswer, Trail, WriteId, position_of, version_at, write_of
 
 __all__ = ["Located", "TransactionDraft", "witness_of"]
 
@@ -57,13 +57,15 @@ class TransactionDraft:
         self._settings = settings
         self._blind = blind
         self._room = Room()  # of the answers that hold records
+        self._refused_at = 0
         self._drafts = {at: self._draft(at) for at, _ in operations}
         self.answers: list[Answer] = []
         self.refusal: KeepstateError | None = None
         for position, (at, operation) in enumerate(operations):
             result = self._drafts[at].apply(operation, position)
             if isinstance(result, KeepstateError):
-                self.refusal = self.refusal or result
+                if self.refusal is None:
+                    self.refusal, self._refused_at = result, position
             else:
                 self.answers.append(result)
 
@@ -81,13 +83,14 @@ class TransactionDraft:
                 continue
             version, answer = found
             if answer in (FirstAnswer.APPLIED, FirstAnswer.NOTHING_THERE):
+                room = Room()
                 return [
-                    self._first_answer(each, its, trails[its], request, version_at(write_of(version), position))
+                    self._first_answer(each, its, trails[its], request, version_at(write_of(version), position), room)
                     for position, (its, each) in enumerate(self._operations)
                 ]
             # A refusal lies where the reach of the trail is judged, and nowhere else.
             if at == witness:
-                raise self.refusal or TransactionConflict
+                raise self._first_refusal(position_of(version), answer)
         if request.repeated and not remembers(trails[witness], request, self._settings):
             raise OutcomeUnknown(for_good=True)
         written = [trails[at] for at, operation in self._operations if not isinstance(operation, Check)]
@@ -137,15 +140,12 @@ class TransactionDraft:
         if answer is None:
             return None
         draft = self._draft(witness)
-        draft.carry(request, 0, answer)
+        draft.carry(request, self._refused_at, answer)
         return draft.envelope()
 
     def expired(self, now: Instant) -> bool:
         """Says whether a record that lived when it was tested has expired by ``now``."""
-        return any(
-            sighting.record(self.now) is not None and sighting.record(now) is None
-            for sighting in self._sightings.values()
-        )
+        return any(sighting.expired_between(self.now, now) for sighting in self._sightings.values())
 
     def _draft(self, at: Location) -> Draft:
         return Draft(
@@ -166,13 +166,27 @@ class TransactionDraft:
             return ()
         return (self._drafts[at].carry(request, position, answer),)
 
+    def _first_refusal(self, position: int, answer: FirstAnswer) -> KeepstateError:
+        """Returns what an earlier attempt was refused with, for the operation at ``position``."""
+        if position >= len(self._operations):
+            return another_write("of a larger transaction")
+        at, operation = self._operations[position]
+        record = self._sightings[at].record(self.now)
+        return refused_with(answer, operation.name, etag_of(record.version) if record else "")
+
     def _first_answer(
-        self, operation: TransactionOperation, at: Location, trail: Trail, request: Request, version: Version
+        self,
+        operation: TransactionOperation,
+        at: Location,
+        trail: Trail,
+        request: Request,
+        version: Version,
+        room: Room,
     ) -> Answer:
         match operation:
             case Update():
                 record = self._sightings[at].record(self.now)
-                if record is not None and not self._room.take(len(record.value)):
+                if record is not None and not room.take(len(record.value)):
                     raise too_much()
                 return Updated(record=record, repeated=True)
             case Delete():

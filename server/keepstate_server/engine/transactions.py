@@ -69,8 +69,6 @@ class Transaction:
 
         ``hints`` may be shared between stores, ``source`` makes identifiers and pauses.
         """
-        self.sent = False
-        """Whether anything was sent that may have changed something."""
         self._operations = operations
         self._locations = [at for at, _ in operations]
         self._request = request
@@ -82,12 +80,19 @@ class Transaction:
         self._settings = settings
         self._clock = clock
         self._source = source
+        self._blind = frozenset(name for name, store in stores.items() if not store.tells_expiry)
         self._staged = StagedCommit(stores, notings, resolver, settings=settings, clock=clock)
+        self._under_way = False  # something was sent, and it is not known yet what became of it
         self._pending: list[Attempt] = []  # of which the store did not say what became of them
         self._adopted: dict[Location, Raw] = {}
         self._own: set[WriteId] = set()
         self._before: Mapping[Location, Sighting] = {}
         self._overtaken = False
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether something was sent of which nobody knows whether it was or will be applied."""
+        return self._under_way or bool(self._pending)
 
     async def run(self) -> Sequence[Answer]:
         """Performs it and returns the operations' answers.
@@ -117,7 +122,7 @@ class Transaction:
                 if answers is not None:
                     return answers
             elif not self._pending:
-                raise StoreUnavailable(witness.store, nothing_sent=not self.sent)
+                raise StoreUnavailable(witness.store, nothing_sent=tries == 0)
         if self._pending or (self._overtaken and self._request and self._request.repeated):
             # Of a repeat "begin it anew" would be no answer: its first attempt may still be running.
             raise OutcomeUnknown
@@ -148,16 +153,16 @@ class Transaction:
             raise OutcomeUnknown if self._pending else DeadlineExceeded
 
     def _seen(self, found: Mapping[Location, Sighting]) -> Mapping[Location, Sighting]:
-        """Notes whether others wrote since the last reading, and what is still the value that was adopted."""
-        for at, before in self._before.items():
-            base = found[at].base
-            self._overtaken = self._overtaken or (base != before.base and base not in self._own)
+        """Notes what is still the value that was adopted, and whether others wrote since the last reading."""
         sightings = dict(found)
         for at, adopted in self._adopted.items():
             content = found[at].content
             if isinstance(content, Raw) and content.value == adopted.value:
                 # Adopting may change the store's etag, but the value and so its public etag are the same.
                 sightings[at] = replace(found[at], content=replace(content, version=adopted.version))
+        for at, before in self._before.items():
+            base = sightings[at].base
+            self._overtaken = self._overtaken or (base != before.base and base not in self._own)
         self._before = sightings
         return sightings
 
@@ -165,9 +170,8 @@ class Transaction:
         """Tries once, upon what was read; None: begin anew."""
         if answers := self._judged(sightings[witness]):
             return answers
-        blind = frozenset(name for name, store in self._stores.items() if not store.tells_expiry)
         draft = TransactionDraft(
-            self._operations, sightings, new_write(self._source), self._clock.now(), self._settings, blind=blind
+            self._operations, sightings, new_write(self._source), self._clock.now(), self._settings, blind=self._blind
         )
         self._own.add(draft.write)
         if self._request and (answers := draft.first_answers(self._request, witness)):
@@ -175,7 +179,7 @@ class Transaction:
         if draft.refusal is not None:
             await self._refuse(draft, witness, sightings[witness])
             return None
-        if await self._adopt(sightings, blind):
+        if await self._adopt(sightings):
             return None
         return await self._commit(draft, witness, sightings)
 
@@ -186,6 +190,8 @@ class Transaction:
             raise OutcomeUnknown  # an earlier attempt may yet arrive and make this answer wrong
         repeated = self._request if self._request and self._request.repeated else None
         if repeated and (refused := draft.refused(repeated, witness)):
+            if await self._adopt({witness: sighting}):
+                return
             ready = await self._notings[witness.store].ready({witness.key: (sighting, refused)}, self._deadline)
             self._give_up_in_time()
             if witness.key not in ready or self._clock.now() - draft.now > STALE:
@@ -197,12 +203,15 @@ class Transaction:
                 return
         raise draft.refusal
 
-    async def _adopt(self, sightings: Mapping[Location, Sighting], blind: frozenset[str]) -> bool:
+    async def _adopt(self, sightings: Mapping[Location, Sighting]) -> bool:
         """Makes other programs' values ready to be written over; says whether there were any not ready yet."""
         met = False
         for at, sighting in sightings.items():
             raw = sighting.content
-            if at.store not in blind or not isinstance(raw, Raw) or sighting.etag is None or at in self._adopted:
+            if at.store not in self._blind or not isinstance(raw, Raw) or sighting.etag is None:
+                continue
+            adopted = self._adopted.get(at)
+            if adopted is not None and adopted.version == raw.version:
                 continue
             met = True
             self._give_up_in_time()
@@ -237,20 +246,27 @@ class Transaction:
         if self._clock.now() - draft.now > STALE:
             _log.warning("transaction was slow to be noted", store=witness.store)
             return None
-        self.sent = True
-        committed = await self._staged.commit(draft, Deadline(max(self._deadline.remaining, _FINISHING)))
+        self._under_way = True
+        try:
+            committed = await self._staged.commit(draft, Deadline(max(self._deadline.remaining, _FINISHING)))
+        except StoreUnavailable:
+            if not self._pending:
+                raise
+            committed = False
+        self._under_way = False
         return draft.answers if committed else None
 
     async def _commit_at_once(
         self, draft: TransactionDraft, store: StateStore, writes: Sequence[CompareAndSet], witness: Sighting
     ) -> Sequence[Answer] | None:
         """Commits by one call of a store that rolls back."""
-        self.sent = True
+        self._under_way = True
         try:
             outcome = await store.transact(writes, timeout=self._deadline.remaining)
         except Exception:  # noqa: BLE001 - a fault of ours, and what was sent before it is nobody's knowledge
             _log.exception("transaction broke off", store=store.name)
             outcome = Outcome(fate=Fate.UNCERTAIN)
+        self._under_way = False
         if outcome.fate is Fate.APPLIED:
             return draft.answers
         _log.info("transaction not confirmed", store=store.name, fate=outcome.fate.value, detail=outcome.detail)

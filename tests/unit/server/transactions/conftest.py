@@ -29,11 +29,12 @@ LOST = [WriteFault.REPLY_LOST, WriteFault.REQUEST_LOST, WriteFault.LATE]
 
 @dataclass
 class Bench:
+    counts: bool = False
     clock: HandClock = field(default_factory=HandClock)
     instances: int = 0
 
     def __post_init__(self) -> None:
-        self.store = ModelStore(clock=self.clock)
+        self.store = ModelStore(clock=self.clock, counts=self.counts)
         self.requests = Requests(self.clock)
         self.hints = Hints(size=100, life_ms=SETTINGS.dead_life_ms // 2)
 
@@ -51,8 +52,19 @@ class Bench:
         deadline: HandDeadline | None = None,
     ) -> Sequence[Answer] | KeepstateError:
         """Runs a transaction through an instance of its own."""
+        try:
+            return await self.transaction(*operations, request=request, deadline=deadline).run()
+        except KeepstateError as error:
+            return error
+
+    def transaction(
+        self,
+        *operations: TransactionOperation,
+        request: Request | None = None,
+        deadline: HandDeadline | None = None,
+    ) -> Transaction:
         source = self.source()
-        transaction = Transaction(
+        return Transaction(
             [(Location(self.store.name, operation.name.key), operation) for operation in operations],
             request,
             deadline or self.deadline(),
@@ -64,10 +76,6 @@ class Bench:
             clock=self.clock,
             source=source,
         )
-        try:
-            return await transaction.run()
-        except KeepstateError as error:
-            return error
 
     def writer(self) -> Writer:
         hints, source = Hints(size=0, life_ms=1), self.source()
@@ -109,6 +117,12 @@ class Bench:
 @pytest.fixture
 def bench() -> Bench:
     return Bench()
+
+
+@pytest.fixture
+def staged() -> Bench:
+    """A store that does not roll back."""
+    return Bench(counts=True)
 
 
 def put(key: str, value: bytes = b"new") -> Put:

@@ -10,9 +10,8 @@ from keepstate_server.domain.errors import (
     Overloaded,
     RecordChanged,
     RecordExists,
-    TransactionConflict,
 )
-from keepstate_server.domain.operations import Check, Delete, Put
+from keepstate_server.domain.operations import Append, Check, Delete, Put, Update, Updated
 from keepstate_server.domain.records import ABSENT
 from keepstate_server.engine.envelope import decode
 from keepstate_server.engine.group import Group
@@ -50,8 +49,34 @@ async def test_a_refused_repeat_keeps_its_first_attempt_from_being_applied_later
     assert isinstance(await bench.run(*operations, request=again(request)), RecordExists)
     await bench.run(Delete(name=name("a")))
     first = await bench.run(*operations, request=request)
-    assert isinstance(first, TransactionConflict)
+    assert isinstance(first, RecordExists)
+    assert (first.name, first.etag) == (name("a"), "")
     assert await bench.values("ab") == [None, None]
+
+
+async def test_a_refusal_is_of_the_same_record_when_it_is_repeated(bench: Bench) -> None:
+    """By the time of the repeat another record would be at fault."""
+    first = bench.requests.new()
+    await bench.put("c")
+    operations = (put("a"), Check(name=name("b"), precondition=ABSENT), Check(name=name("c"), precondition=ABSENT))
+    await bench.put("b")
+    for request in (again(first), again(first)):
+        refused = await bench.run(*operations, request=request)
+        assert isinstance(refused, RecordExists)
+        assert refused.name == name("b")
+        await bench.run(Delete(name=name("b")))
+
+
+async def test_a_repeat_of_updates_has_the_room_that_the_first_attempt_had(bench: Bench) -> None:
+    large = b'["' + b"v" * 1_000_000 + b'"]'
+    operations = [Update(name=name(key), change=Append(items=(b"1",), max_length=9)) for key in "abcdefgh"]
+    for each in operations:
+        await bench.put(each.name.key, large)
+    request = bench.requests.new()
+    assert isinstance(await bench.run(*operations, request=request), list)
+    repeated = await bench.run(*operations, request=again(request))
+    assert isinstance(repeated, list)
+    assert all(isinstance(each, Updated) and each.repeated for each in repeated)
 
 
 async def test_a_first_attempt_under_way_meets_the_refusal_that_its_repeat_left(bench: Bench) -> None:
