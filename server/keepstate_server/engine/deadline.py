@@ -35,6 +35,10 @@ class Deadline:
         """Whether something new may be sent to the store on behalf of the call."""
         return not self._abandoned and not self.over
 
+    def half(self) -> "Deadline":
+        """Returns the moment at which half of what remains is over."""
+        return Deadline(self.remaining / 2)
+
     async def sleep(self, seconds: float) -> None:
         """Waits for ``seconds``, or until the deadline if that comes first."""
         await asyncio.sleep(min(seconds, self.remaining))

@@ -26,6 +26,9 @@ __all__ = ["Writer"]
 _log = structlog.get_logger(__name__)
 
 
+# How often a group waits for a record to be collected, or for others to write it just then: milliseconds in all.
+_PUT_OFF = 5
+
 # An intent that is older than this, in milliseconds, was perhaps left by a coordinator that died.
 _LEFT_OVER = 1000
 
@@ -69,7 +72,7 @@ class Writer:
             for group in todo:
                 if group.results is not None:
                     settled(group.key)
-            if any(group.results is None and (group.sent or group.uncertain) for group in todo):
+            if any(group.results is None and (group.sent or group.uncertain or group.put_off) for group in todo):
                 tries += 1
                 await deadline.sleep(pause(tries, self._source))
 
@@ -116,7 +119,8 @@ class Writer:
     ) -> dict[str, Sighting]:
         name, now = self._store.name, self._clock.now()
         met = {Location(name, key): sighting for key, sighting in sightings.items()}
-        settled = await self._resolver.settle(met, deadline)
+        # The others of a batch shall have their time, too, where a transaction cannot be resolved.
+        settled = await self._resolver.settle(met, deadline if len(met) == 1 else deadline.half())
         left = {
             at: settled[at]
             for at, sighting in met.items()
@@ -127,7 +131,7 @@ class Writer:
             and now - sighting.intent.time > _LEFT_OVER
         }
         if left:
-            await self._resolver.replace(left, deadline)
+            await self._resolver.replace(left, deadline.half())
         for key, group in groups.items():
             if key in sightings and Location(name, key) not in settled:
                 _log.warning("transaction not resolved", store=name)
@@ -182,12 +186,20 @@ class Writer:
             return
         failure = await self._store.prepare(timeout=deadline.remaining)
         ready = {} if failure else await self._noting.ready(plans, deadline)
-        left = [group for key, group in asking.items() if key not in ready]
-        for group in left:
-            group.withdraw()
+        left = [group for key, group in asking.items() if key not in ready and not self._put_off(group, failure)]
         self._not_ready(left, failure or Failure(detail="a dead record is being collected, or cannot be noted"))
         for piece in pieces([(asking[key], asking[key].compare_and_set(envelope)) for key, envelope in ready.items()]):
             await self._send(piece, now, deadline)
+
+    def _put_off(self, group: Group, failure: Failure | None) -> bool:
+        """Takes back a plan that may not be sent; says whether to look again, since the record is collected now."""
+        group.withdraw()
+        seen_dying = failure is None and group.sighting is not None and self._noting.collects(group.sighting)
+        if not seen_dying or group.put_off == _PUT_OFF:
+            return False
+        group.put_off += 1
+        group.sighting = None
+        return True
 
     async def _send(
         self, planned: Sequence[tuple[Group, CompareAndSet]], planned_at: Instant, deadline: Deadline

@@ -44,6 +44,9 @@ class HandDeadline(Deadline):
     def remaining(self) -> float:
         return max((self._ends - self._clock.now()) / 1000, 0.0)
 
+    def half(self) -> HandDeadline:
+        return HandDeadline(self._clock, self.remaining / 2)
+
     async def sleep(self, seconds: float) -> None:
         self._clock.advance(min(seconds, self.remaining) * 1000)
         await asyncio.sleep(0)

@@ -5,12 +5,25 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import structlog
 
-from keepstate_server.domain.errors import RecordChanged, RecordExists, StoreUnavailable
-from keepstate_server.domain.operations import Check, Delete, Found, Get, Put, TransactionOperation, Written
+from keepstate_server.domain.errors import (
+    DeadlineExceeded,
+    KeepstateError,
+    OutcomeUnknown,
+    Reason,
+    RecordChanged,
+    RecordExists,
+    StoreUnavailable,
+)
+from keepstate_server.domain.operations import Check, Delete, Found, Get, Operation, Put, TransactionOperation, Written
 from keepstate_server.domain.records import ABSENT
+from keepstate_server.engine.deadline import Deadline
+from keepstate_server.engine.engine import Engine
 from tests.unit.server.cases import name
-from tests.unit.server.engine_service import Gate, Service
+from tests.unit.server.engine_service import Gate, Service, Shelf
+from tests.unit.server.hand import SETTINGS
+from tests.unit.server.model_store import WriteFault
 
 
 @pytest.mark.parametrize("stores", [("model", "model"), ("model", "second")])
@@ -95,3 +108,59 @@ async def test_writers_and_transactions_on_the_same_records_never_lose_a_write()
 
     await asyncio.gather(*(single(key) for key in "ab" * 5), *(both() for _ in range(5)))
     assert (service.envelope("a").value, service.envelope("b").value) == (b"10", b"10")
+
+
+async def test_a_fault_of_the_service_is_told_as_such_and_lets_the_records_go() -> None:
+    service = Service(counts=True)
+
+    async def fails() -> None:
+        raise ZeroDivisionError
+
+    service.store.before_read.append(fails)
+    with structlog.testing.capture_logs() as logs, pytest.raises(KeepstateError) as failed:
+        await service.engine.transact([Put(name=name(), value=b"v")], None, service.deadline())
+    assert failed.value.reason is Reason.INTERNAL
+    assert "transaction broke off" in [entry["event"] for entry in logs]
+    assert isinstance(await service.one(Put(name=name(), value=b"v")), Written)
+
+
+async def test_a_transaction_whose_attempts_were_all_aborted_changed_nothing_when_its_time_is_up() -> None:
+    service = Service(counts=True)
+    gate = Gate()
+
+    async def passes() -> None:
+        return
+
+    service.store.write_faults.append(WriteFault.REQUEST_LOST)
+    service.store.before_read.extend([passes, gate])
+    with pytest.raises(DeadlineExceeded):
+        await service.engine.transact([Put(name=name(), value=b"v")], None, Deadline(0.1))
+    assert gate.reached.is_set()
+    gate.open.set()
+    await service.engine.drain(timeout=5)
+    assert service.store.count("write") == 1
+
+
+async def test_a_transaction_that_nobody_can_resolve_holds_up_no_others_of_a_batch() -> None:
+    """The store that decides it is not there."""
+    service = Service(counts=True)
+    gate = Gate()
+
+    async def passes() -> None:
+        return
+
+    service.second.before_read.extend([passes, gate])
+    operations: list[TransactionOperation] = [
+        Check(name=name("a"), precondition=ABSENT),
+        Put(name=name("b", store="second"), value=b"v"),
+    ]
+    dies = asyncio.create_task(service.engine.transact(operations, None, service.deadline()))
+    await gate.reached.wait()
+    await service.engine.drain(timeout=0)
+    with pytest.raises(OutcomeUnknown):
+        await dies
+    alone = Engine(Shelf({"model": service.store}), settings=SETTINGS, clock=service.clock)
+    batch: list[Operation] = [Get(name=name("a")), Put(name=name("c"), value=b"v")]
+    unresolved, written = await alone.perform_all(batch, service.deadline())
+    assert isinstance(unresolved, StoreUnavailable)
+    assert isinstance(written, Written)
