@@ -51,10 +51,6 @@ class Lost(Exception):
     """There was no answer."""
 
 
-class NotSent(Lost):
-    """Nor can the call have arrived: there was no connection."""
-
-
 @dataclass(kw_only=True)
 class Report:
     """What a client did and met."""
@@ -64,7 +60,7 @@ class Report:
     """The transfers that it was told were applied: source, target and amount."""
     snapshots: int = 0
     restless: int = 0
-    """Snapshots that were not answered, or given up because the accounts changed faster than they could be read."""
+    """Snapshots that got no answer, or were given up because the accounts changed faster than they could be read."""
     conflicts: int = 0
     refused: int = 0
     """Transfers that would have left an account with too little."""
@@ -175,8 +171,6 @@ class Client:
         while True:
             try:
                 await self._ask(lambda instance: instance.Transact(message, timeout=10))
-            except NotSent:
-                continue
             except Lost:
                 told.append("lost")
             except Refused as refused:
@@ -207,23 +201,23 @@ class Client:
                     return [each.get.record for each in answer.results]
 
     async def _ask(self, call: Any) -> Any:
-        """Calls one instance, the next time the other.
+        """Calls one instance, the next time the other; the other at once if the one is not there.
 
         Raises:
-            Refused: the service said so.
+            Refused: it said so.
             Lost: it said nothing.
-            NotSent: it is not there.
         """
-        self._next += 1
-        answer: Awaitable[Any] = call(self._instances[self._next % len(self._instances)])
-        try:
-            return await answer
-        except grpc.aio.AioRpcError as error:
-            status = rpc_status.from_call(error)
-            if status is None:
-                connected = "failed to connect to all addresses" not in (error.details() or "")
-                raise (Lost if connected else NotSent) from None
-            raise Refused.of(status) from None
+        while True:
+            self._next += 1
+            answer: Awaitable[Any] = call(self._instances[self._next % len(self._instances)])
+            try:
+                return await answer
+            except grpc.aio.AioRpcError as error:
+                if status := rpc_status.from_call(error):
+                    raise Refused.of(status) from None
+                if "failed to connect to all addresses" not in (error.details() or ""):
+                    raise Lost from None
+            await asyncio.sleep(0.02)
 
 
 def _put(record: record_pb2.Record, number: int) -> pb.PutRequest:

@@ -37,8 +37,8 @@ async def snapshot(
     for tries in range(settings.snapshot_attempts):
         if not deadline.may_begin:
             raise DeadlineExceeded
-        if tries > 1:
-            await deadline.sleep(pause(tries, source))
+        if tries % 2 == 0:  # not between the two readings of a pair: others would have the more time to write
+            await deadline.sleep(pause(tries // 2, source))
         began = clock.now()
         found = await resolver.read(locations, deadline)
         if found is None:
