@@ -43,6 +43,8 @@ class Group:
         """Whether any compare-and-set was sent."""
         self.sure = False
         """Whether the next read must be sure of an absence."""
+        self.put_off = 0
+        """How often nothing was sent since the record was about to be collected."""
         self.adopted: Raw | None = None
         """Another program's value that was made ready to be written over, as it was read before."""
         self._settings = settings

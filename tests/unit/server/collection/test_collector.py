@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from keepstate_server.domain.errors import StoreUnavailable
+from keepstate_server.domain.errors import RecordExists, StoreUnavailable
 from keepstate_server.domain.names import internal_key
 from keepstate_server.domain.operations import Delete, Deleted, Put, Written
 from keepstate_server.domain.records import ABSENT
@@ -53,6 +53,10 @@ class House(Service):
             assert isinstance(each, ReadJournal)
             notes |= {key: note.deleting for key, note in each.journal.notes.items()}
         return notes
+
+    async def arrives(self) -> None:
+        """The delete that was sent."""
+        self.store.delete_raw("k")
 
     @property
     def deletes(self) -> int:
@@ -164,6 +168,27 @@ async def test_a_record_that_is_being_deleted_is_not_written_and_that_is_said(ho
     house.clock.advance(MINUTE)
     await house.sweep()
     assert isinstance(await house.one(Put(name=name(), value=b"new", precondition=ABSENT)), Written)
+
+
+async def test_a_write_waits_for_a_collection_that_ends_at_once(house: House) -> None:
+    await house.dies()
+    house.clock.advance(DUE)
+    house.store.write_faults.append(WriteFault.REQUEST_LOST)
+    await house.sweep()
+    house.store.before_read.extend([_nothing, _nothing, _awaiting(house.arrives)])
+    assert isinstance(await house.one(Put(name=name(), value=b"new", precondition=ABSENT)), Written)
+    assert house.envelope().trail.entries[1:] == ()
+
+
+async def test_a_write_upon_what_another_wrote_in_the_last_moments_is_planned_anew(house: House) -> None:
+    await house.dies()
+    house.clock.advance(DUE)
+    other = house.instance()
+    put = Put(name=name(), value=b"other")
+    # Between the reading of the record and the looking after its note.
+    house.store.before_read.extend([_nothing, _awaiting(partial(other.perform_all, [put], house.deadline()))])
+    refused = await house.one(Put(name=name(), value=b"new", precondition=ABSENT))
+    assert isinstance(refused, RecordExists)
 
 
 async def test_a_record_that_comes_to_life_in_its_last_moments_is_not_collected(house: House) -> None:
