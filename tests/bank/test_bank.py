@@ -95,7 +95,11 @@ async def _work(process: int, targets: Sequence[str]) -> Any:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, errors = await worker.communicate()
+    try:
+        out, errors = await worker.communicate()
+    finally:
+        if worker.returncode is None:
+            worker.kill()
     assert worker.returncode == 0, errors.decode()
     return json.loads(out)
 

@@ -8,10 +8,14 @@ import sys
 
 from tests.bank.clients import Client
 
+GRACE = 60
+"""How long the clients may take for what they have begun when their time is up, in seconds."""
+
 
 async def main(seconds: float, numbers: range, targets: list[str]) -> None:
     clients = [Client(number, targets) for number in numbers]
-    json.dump(await asyncio.gather(*(client.work(seconds) for client in clients)), sys.stdout)
+    async with asyncio.timeout(seconds + GRACE):
+        json.dump(await asyncio.gather(*(client.work(seconds) for client in clients)), sys.stdout)
 
 
 if __name__ == "__main__":
