@@ -95,10 +95,10 @@ class Resolver:
     async def replace(self, settled: Mapping[Location, Sighting], deadline: Deadline) -> bool:
         """Writes what ``settle`` returned over the intents; says whether all was certainly applied."""
         by_store = groupby(sorted(settled), lambda at: at.store)
-        done = [
-            await self._replace_in(store, [(at.key, settled[at]) for at in its], deadline) for store, its in by_store
+        replacing = [
+            self._replace_in(store, [(at.key, settled[at]) for at in its], deadline) for store, its in by_store
         ]
-        return all(done)
+        return all(await asyncio.gather(*replacing))
 
     def remember(self, transaction: WriteId, decision: Decision) -> None:
         """Notes what stands in the outcome of ``transaction``."""

@@ -65,7 +65,8 @@ def _limits(reader: Reader, operations: Mapping[str, TransactionOperation]) -> N
         reader.wrong(field, f"values must be at most {limits.transaction_value_bytes} bytes together, not {values}")
     names = sum(len(each.name.namespace.encode()) + len(each.name.key.encode()) for each in operations.values())
     if names > limits.transaction_name_bytes:
-        reader.wrong("puts", f"names must be at most {limits.transaction_name_bytes} bytes together, not {names}")
+        field = next(iter(operations)).partition("[")[0]
+        reader.wrong(field, f"names must be at most {limits.transaction_name_bytes} bytes together, not {names}")
     first: dict[RecordName, str] = {}
     for at, operation in operations.items():
         if operation.name in first:

@@ -62,6 +62,10 @@ def puts(keys: Sequence[str], value: bytes = b"") -> TransactRequest:
             (puts([f"k{number}" for number in range(101)]), "puts"),
             (puts([str(number) for number in range(9)], bytes(120_000)), "puts"),
             (puts([str(number).rjust(500) for number in range(34)]), "puts"),
+            (
+                TransactRequest(deletes=[DeleteRequest(name=RecordName(key=str(n).rjust(500))) for n in range(34)]),
+                "deletes",
+            ),
             (puts(["a", "b", "a"]), "puts[2].name"),
             (
                 TransactRequest(
