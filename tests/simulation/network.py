@@ -104,7 +104,7 @@ class Network:
 
     @property
     def faultless(self) -> bool:
-        return not (self.lost or self.unheard or self.late or self.broken_off or self.outages)
+        return not (self.lost or self.unheard or self.late or self.broken_off or self.slow or self.outages)
 
     def way(self, passing: Passing, now: float, chance: random.Random) -> Way:
         """Returns what happens to a call that is sent at ``now``."""
