@@ -47,6 +47,8 @@ class Call:
     correlation_id: str
     resent: bool
     """gRPC sent it before: the caller's library repeats by itself."""
+    maybe_resent: bool
+    """That, or a sidecar handed it on: under a retry policy it sends again what it sent before, and nothing tells."""
 
 
 class Edge:
@@ -69,11 +71,13 @@ class Edge:
         given = cast("float | None", context.time_remaining())  # the stubs know only float
         seconds = self._default_seconds if given is None else min(max(given, 0.0), self._longest_seconds)
         correlation_id = metadata.get("x-correlation-id") or secrets.token_hex(8)
+        resent = str(metadata.get("grpc-previous-rpc-attempts", "0")) not in ("", "0")
         return Call(
             now=self._clock.now(),
             deadline=Deadline(seconds - min(_REPLY_SECONDS, seconds * _REPLY_PART)),
             correlation_id=str(correlation_id)[:64],
-            resent=str(metadata.get("grpc-previous-rpc-attempts", "0")) not in ("", "0"),
+            resent=resent,
+            maybe_resent=resent or "dapr-caller-app-id" in metadata,
         )
 
     @contextmanager
@@ -132,7 +136,8 @@ def call(method: Callable[..., Awaitable[_Out]]) -> Callable[..., Awaitable[_Out
             error,
             store_field=self.store_field,
             correlation_id=begun.correlation_id,
-            sent_before=not isinstance(request, Malformed) and carries_repeat(request, begun.now, resent=begun.resent),
+            sent_before=not isinstance(request, Malformed)
+            and carries_repeat(request, begun.now, resent=begun.maybe_resent),
         )
         _log.log(
             _level(error),

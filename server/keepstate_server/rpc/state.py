@@ -153,7 +153,7 @@ class StateServicer(state_service_pb2_grpc.StateServiceServicer):
     ) -> state_service_pb2.BatchResult:
         kind = request.operations[index].WhichOneof("operation")
         field = f"operations[{index}].{kind}.name.store"
-        sent_before = carries_repeat(request.operations[index], begun.now, resent=begun.resent)
+        sent_before = carries_repeat(request.operations[index], begun.now, resent=begun.maybe_resent)
         status = status_of(error, store_field=field, correlation_id=begun.correlation_id, sent_before=sent_before)
         return state_service_pb2.BatchResult(error=status)
 

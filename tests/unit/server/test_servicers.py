@@ -397,6 +397,27 @@ async def test_a_request_that_grpc_sent_again_is_a_repeat(service: Service) -> N
     assert len(service.sidecar.calls("save")) == writes + 1
 
 
+async def test_of_what_a_sidecar_handed_on_nobody_says_that_nothing_was_sent(service: Service) -> None:
+    """The sidecar may have sent it before, as tests/containers/test_service_invocation.py shows."""
+    identifier = RequestId(client=1, number=1)
+    identifier.first_sent.FromMilliseconds(START)
+    message = put("k", request=identifier)
+
+    async def told(**metadata: str) -> tuple[bool, bool]:
+        for _ in range(2):
+            service.sidecar.fail("get", grpc.StatusCode.UNAVAILABLE, "away")
+        alone = await bad(service.state.Put, message, metadata=metadata)
+        request = BatchRequest(operations=[BatchOperation(put=message)])
+        batch = await good(service.state.Batch, request, metadata=metadata)
+        infos = [alone.info, info_of(batch.results[0].error)]
+        assert {each.reason for each in infos} == {"STORE_UNAVAILABLE"}
+        first, second = ("nothing_sent" in each.metadata for each in infos)
+        return first, second
+
+    assert await told() == (True, True)
+    assert await told(**{"dapr-caller-app-id": "shop"}) == (False, False)
+
+
 async def test_one_request_for_two_kinds_of_write_is_invalid(service: Service) -> None:
     identifier = RequestId(client=1, number=1, attempt=1)
     identifier.first_sent.FromMilliseconds(START)
