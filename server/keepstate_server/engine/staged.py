@@ -107,6 +107,7 @@ class StagedCommit:
             StoreUnavailable: nothing was written, and nothing will be.
         """
         writes = self._writes
+        self._laid = {}
         outcomes = await self._lay(limit)
         fates = {outcome.fate for outcome in outcomes.values()}
         if fates == {Fate.FAILED}:
@@ -114,7 +115,6 @@ class StagedCommit:
         if fates <= {Fate.REFUSED, Fate.FAILED}:
             return False
         wanted = Decision.ABORTED
-        self._laid = {}
         if fates == {Fate.APPLIED}:
             self._laid = _known(writes, outcomes) if self._isolated else await self._look_again(draft.write, limit)
             # A lease, or whatever was demanded, may have expired meanwhile.
