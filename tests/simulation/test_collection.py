@@ -15,6 +15,7 @@ from tests.simulation.collecting import collecting_scenario_of, crash, perform_a
 from tests.simulation.collection_mistakes import COLLECTION_MISTAKES
 from tests.simulation.directed import Rule, decides, direct, late, send, writes
 from tests.simulation.history import Call, Kind, Spec, record
+from tests.simulation.left import left_over
 from tests.simulation.network import Passing, Way
 from tests.simulation.perform import Run, Stage
 from tests.simulation.run import judge
@@ -219,6 +220,26 @@ def test_a_planted_mistake_is_found_by_chance(name: str, monkeypatch: pytest.Mon
 
 def test_intents_that_nobody_met_are_resolved_by_the_collector() -> None:
     assert _a_transaction_that_nobody_met().intents_left == 0
+
+
+def test_what_is_left_over_is_told_until_it_is_collected() -> None:
+    told: list[list[str]] = []
+
+    async def script(stage: Stage) -> None:
+        store = stage.world.stores["sim"]
+        await send(stage, 0, _put(b"v1", ttl=500), client=1)
+        for second in (600, 920, 2000):
+            await _until(second)
+            await _sweep(stage, 0)
+            told.append([each.split(" ", 2)[-1] for each in left_over(store, cut_off=False)])
+
+    direct(script)
+    before, collected, closed = told
+    assert "sim a, dead" in before
+    assert any(each.endswith("with 1 notes") for each in before)
+    assert any(each.endswith("with 0 notes") for each in collected)
+    assert not any(each.endswith("dead") for each in collected)
+    assert closed == []
 
 
 def test_a_collecting_seed_replays_exactly() -> None:
