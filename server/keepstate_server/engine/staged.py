@@ -22,15 +22,12 @@ from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.engine.sighting import Sighting
 from keepstate_server.engine.trail import WriteId
 from keepstate_server.engine.transaction_draft import TransactionDraft
-from keepstate_server.engine.writes import compare_and_set, pieces
+from keepstate_server.engine.writes import MESSAGE_BYTES, compare_and_set, pieces
 from keepstate_server.stores.base import CompareAndSet, Fate, Isolation, Outcome, StateStore, Stored
 
 __all__ = ["StagedCommit"]
 
 _log = structlog.get_logger(__name__)
-
-# The largest message is 16 MiB; keys and what surrounds them need a little.
-_MOST_BYTES = 15 * 1024 * 1024
 
 # How often the replacing of intents is tried before it is left to whoever meets them.
 _CLEANINGS = 3
@@ -84,7 +81,7 @@ class StagedCommit:
         if len(ready) < len(intents):
             return False
         self._writes = self._written(draft, sightings, ready)
-        if self._isolated and sum(len(write.data) for write, _ in self._writes.values()) > _MOST_BYTES:
+        if self._isolated and sum(len(write.data) for write, _ in self._writes.values()) > MESSAGE_BYTES:
             self._isolated = False
             self._writes = self._written(draft, sightings, {at: _laid_singly(each) for at, each in ready.items()})
         return True

@@ -34,15 +34,12 @@ from keepstate_server.engine.snapshots import snapshot
 from keepstate_server.engine.staged import StagedCommit
 from keepstate_server.engine.trail import WriteId
 from keepstate_server.engine.transaction_draft import Located, TransactionDraft, witness_of
-from keepstate_server.engine.writes import compare_and_set, new_write
+from keepstate_server.engine.writes import MESSAGE_BYTES, compare_and_set, new_write
 from keepstate_server.stores.base import CompareAndSet, Failure, Fate, Isolation, Outcome, StateStore, Stored
 
 __all__ = ["Transaction"]
 
 _log = structlog.get_logger(__name__)
-
-# The largest message is 16 MiB; keys and what surrounds them need a little.
-_MOST_BYTES = 15 * 1024 * 1024
 
 # How long a transaction that has begun to write may go on, when its caller's time is up; seconds.
 _FINISHING = 10.0
@@ -237,7 +234,7 @@ class Transaction:
                 compare_and_set(at.key, sightings[at].etag, envelope, draft.now, self._settings)
                 for at, envelope in draft.results(self._request)
             ]
-            if sum(len(write.data) for write in writes) <= _MOST_BYTES:
+            if sum(len(write.data) for write in writes) <= MESSAGE_BYTES:
                 return await self._commit_at_once(draft, store, writes, sightings[witness])
         if not await self._staged.prepare(draft, sightings, self._request, witness.store, self._deadline):
             _log.warning("transaction not noted", store=witness.store)

@@ -12,9 +12,12 @@ from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.engine.trail import WRITE_BYTES, WriteId
 from keepstate_server.stores.base import CompareAndSet, StoreEtag
 
-__all__ = ["compare_and_set", "new_write", "physical_life", "pieces"]
+__all__ = ["MESSAGE_BYTES", "compare_and_set", "new_write", "physical_life", "pieces"]
 
 _T = TypeVar("_T")
+
+MESSAGE_BYTES = 15 * 1024 * 1024
+"""Of records in one message: the largest is 16 MiB; keys and what surrounds them need a little."""
 
 # What one call of the sidecar writes at most: enough to share its cost, too little to hold others up.
 _CALL_BYTES = 1024 * 1024
