@@ -5,6 +5,7 @@ import random
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -26,7 +27,7 @@ from keepstate_server.engine.draft import Result
 from keepstate_server.engine.envelope import Location
 from keepstate_server.engine.group import Group
 from keepstate_server.engine.hints import Hints
-from keepstate_server.engine.locks import KeyLocks
+from keepstate_server.engine.locks import Held, KeyLocks
 from keepstate_server.engine.noting import Noting
 from keepstate_server.engine.resolver import Resolver
 from keepstate_server.engine.room import ANSWER_BYTES, Room, too_much
@@ -143,10 +144,10 @@ class Engine:
         except asyncio.CancelledError:
             deadline.abandon()
             raise
-        if answer.done():
-            return answer.result()
-        deadline.abandon()  # nothing more is sent after this answer
-        raise OutcomeUnknown if transaction.uncertain else DeadlineExceeded
+        if not answer.done():
+            deadline.abandon()  # nothing more is sent after this answer
+            answer.set_exception(OutcomeUnknown() if transaction.uncertain else DeadlineExceeded())
+        return answer.result()
 
     async def snapshot(self, names: Sequence[RecordName], deadline: Deadline) -> Sequence[Record | None]:
         """Reads records, which may lie in several stores, as of one moment; None: there was no such record then.
@@ -234,13 +235,8 @@ class Engine:
     @staticmethod
     async def _write(lane: _Lane, groups: Sequence[Group], deadline: Deadline) -> None:
         keys = [group.key for group in groups if not group.reads_only]
-        try:
-            async with asyncio.timeout(deadline.remaining) as waiting, lane.locks.hold(keys) as held:
-                waiting.reschedule(None)  # holds the locks: from here on the groups know their own time
-                await lane.writer.run(groups, deadline, held.release)
-        except TimeoutError:
-            for group in groups:
-                group.fail(DeadlineExceeded())
+        async with lane.locks.hold(keys, patience=deadline.remaining / 2) as held:
+            await lane.writer.run(groups, deadline, held.release)
 
     async def _begin(self, work: Coroutine[Any, Any, _T], deadline: Deadline) -> _T:
         """Awaits ``work``, which goes on when the caller goes away: what was sent must be looked into to the end."""
@@ -283,37 +279,37 @@ async def _transact(
     answer.add_done_callback(asyncio.Future.exception)  # the caller may have gone without taking it
     error = KeepstateError()
     try:
-        async with AsyncExitStack() as held:
+        async with AsyncExitStack() as stack:
+            for name, lane in lanes.items() if witness_of(operations) is not None else ():
+                keys = [at.key for at, _ in operations if at.store == name]
+                held = await stack.enter_async_context(lane.locks.hold(keys, patience=deadline.remaining / 2))
+                answer.add_done_callback(partial(_release, held))
             try:
-                if witness_of(operations) is not None:
-                    await _hold(held, lanes, operations, deadline)
-                answer.set_result(await transaction.run())
+                _tell(answer, await transaction.run())
             except KeepstateError as failed:
-                answer.set_exception(failed)
-            await transaction.clean_up()
+                _tell(answer, failed)
+        await transaction.clean_up()
     except asyncio.CancelledError:
         error = DeadlineExceeded()
         raise
     except Exception:  # noqa: BLE001 - a fault of ours, which nobody awaits
         _log.exception("transaction broke off")
     finally:
-        if not answer.done():
-            answer.set_exception(OutcomeUnknown() if transaction.uncertain else error)
+        _tell(answer, OutcomeUnknown() if transaction.uncertain else error)
 
 
-async def _hold(held: AsyncExitStack, lanes: Mapping[str, _Lane], operations: Located, deadline: Deadline) -> None:
-    """Takes the locks of all records, store by store.
+def _tell(answer: asyncio.Future[Sequence[Answer]], told: Sequence[Answer] | KeepstateError) -> None:
+    """Gives the answer, unless the caller was told something when the time was up."""
+    if answer.done():
+        return
+    if isinstance(told, KeepstateError):
+        answer.set_exception(told)
+    else:
+        answer.set_result(told)
 
-    Raises:
-        DeadlineExceeded: the time is up.
-    """
-    try:
-        async with asyncio.timeout(deadline.remaining):
-            for name, lane in lanes.items():
-                keys = [at.key for at, _ in operations if at.store == name]
-                await held.enter_async_context(lane.locks.hold(keys))
-    except TimeoutError:
-        raise DeadlineExceeded from None
+
+def _release(held: Held, _: object) -> None:
+    held.release_all()
 
 
 def _location(name: RecordName) -> Location:

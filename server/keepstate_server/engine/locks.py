@@ -6,7 +6,7 @@ process from refusing each other, which on a hot key would cost a number of stor
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 __all__ = ["Held", "KeyLocks"]
 
@@ -19,17 +19,22 @@ class KeyLocks:
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
     @asynccontextmanager
-    async def hold(self, keys: Iterable[str]) -> AsyncIterator["Held"]:
-        """Holds all of ``keys``, taken in sorted order so that two callers never wait for each other."""
+    async def hold(self, keys: Iterable[str], *, patience: float) -> AsyncIterator["Held"]:
+        """Holds all of ``keys``, taken in sorted order so that two callers never wait for each other.
+
+        What is not to be had within ``patience`` seconds is not waited for any longer: who has it may be waiting for a
+        store that hangs.
+        """
         held = Held(self)
         try:
-            for key in sorted(set(keys)):
-                await self._acquire(key)
-                held.keys.add(key)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    for key in sorted(set(keys)):
+                        await self._acquire(key)
+                        held.keys.add(key)
             yield held
         finally:
-            for key in tuple(held.keys):
-                held.release(key)
+            held.release_all()
 
     async def _acquire(self, key: str) -> None:
         lock, users = self._locks.get(key) or (asyncio.Lock(), 0)
@@ -64,3 +69,8 @@ class Held:
         if key in self.keys:
             self.keys.discard(key)
             self._locks._release(key)  # noqa: SLF001 - the two are one
+
+    def release_all(self) -> None:
+        """Lets the next ones have all keys."""
+        for key in tuple(self.keys):
+            self.release(key)

@@ -75,6 +75,20 @@ async def test_a_transaction_that_was_sent_is_ended_though_its_caller_has_gone()
     assert service.envelope("a").value == b"v"
 
 
+async def test_who_waits_behind_a_transaction_whose_time_is_up_waits_no_longer() -> None:
+    service = Service(counts=True)
+    gate = Gate()
+    service.store.before_write.append(gate)
+    first = [Put(name=name("a"), value=b"first"), Put(name=name("b"), value=b"first")]
+    with pytest.raises(OutcomeUnknown):
+        await service.engine.transact(first, None, service.deadline(0.01))
+    async with asyncio.timeout(5):  # of the 30 s that the writer has
+        assert isinstance(await service.one(Put(name=name("a"), value=b"second")), Written)
+    gate.open.set()
+    await service.engine.drain(timeout=5)
+    assert service.envelope("a").value == b"second"
+
+
 async def test_writers_and_transactions_on_the_same_records_never_lose_a_write() -> None:
     """Each adds one, by etag, to both records or to one of them."""
     service = Service(counts=False)

@@ -98,7 +98,7 @@ async def test_writers_of_one_key_take_turns_in_the_order_of_arrival() -> None:
     locks, turns = KeyLocks(), []
 
     async def write(number: int) -> None:
-        async with locks.hold(["k"]):
+        async with locks.hold(["k"], patience=5):
             turns.append((number, "in"))
             await asyncio.sleep(0)
             turns.append((number, "out"))
@@ -111,7 +111,7 @@ async def test_writers_of_different_keys_do_not_wait_for_each_other() -> None:
     locks, inside = KeyLocks(), asyncio.Barrier(2)
 
     async def write(key: str) -> None:
-        async with locks.hold([key]):
+        async with locks.hold([key], patience=5):
             await inside.wait()
 
     async with asyncio.timeout(5):
@@ -122,7 +122,7 @@ async def test_holders_of_several_keys_never_wait_for_each_other_in_a_circle() -
     locks = KeyLocks()
 
     async def write(*keys: str) -> None:
-        async with locks.hold(keys):
+        async with locks.hold(keys, patience=5):
             await asyncio.sleep(0)
 
     async with asyncio.timeout(5):
@@ -131,30 +131,39 @@ async def test_holders_of_several_keys_never_wait_for_each_other_in_a_circle() -
 
 async def test_a_cancelled_writer_leaves_no_lock_behind() -> None:
     locks = KeyLocks()
-    async with locks.hold(["b"]):
+    async with locks.hold(["b"], patience=5):
 
         async def write() -> None:
-            async with locks.hold(["a", "b"]):
+            async with locks.hold(["a", "b"], patience=5):
                 pytest.fail("it was to be cancelled")
 
         waiting = asyncio.create_task(write())
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-        async with asyncio.timeout(5), locks.hold(["a"]):
+        async with asyncio.timeout(5), locks.hold(["a"], patience=5):
             pass
-    async with asyncio.timeout(5), locks.hold(["a", "b"]):
+    async with asyncio.timeout(5), locks.hold(["a", "b"], patience=5):
         pass
     assert locks._locks == {}
 
 
 async def test_a_key_that_is_let_go_early_is_the_next_ones_at_once() -> None:
     locks = KeyLocks()
-    async with locks.hold(["a", "b"]) as held:
-        waiting = asyncio.ensure_future(locks.hold(["a"]).__aenter__())
+    async with locks.hold(["a", "b"], patience=5) as held:
+        waiting = asyncio.ensure_future(locks.hold(["a"], patience=5).__aenter__())
         await asyncio.sleep(0)
         assert not waiting.done()
         held.release("a")
         held.release("a")
         (await waiting).release("a")
     assert not locks._locks
+
+
+async def test_who_waits_too_long_goes_on_with_what_it_has() -> None:
+    locks = KeyLocks()
+    async with locks.hold(["b"], patience=5):
+        async with locks.hold(["a", "b", "c"], patience=0.01) as held:
+            assert held.keys == {"a"}
+        async with locks.hold(["a"], patience=0.01) as again:
+            assert again.keys == {"a"}, "given back"
