@@ -196,9 +196,9 @@ def _from_living(facts: Facts, spec: Spec, number: int, answer: Result | None, s
             )
             return ((maker, number, value),) if fits else ()
         case Kind.CHECK:
-            # Of a check that is repeated the version is not told to anybody, and is none.
-            told = answer.version if isinstance(answer, Written) and number not in facts.repeated else None
-            return (state,) if told is None or facts.is_version(maker, told) else ()
+            # Nobody is told the version; of a transaction that was found to be applied already it is none.
+            told = answer.version if isinstance(answer, Written) else None
+            return (state,) if told not in facts.makers or facts.is_version(maker, told) else ()
         case _:
             return _updated(facts, spec, answer, (number, owner if spec.keep else number), value)
 
