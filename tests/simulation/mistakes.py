@@ -22,7 +22,7 @@ from keepstate_server.engine.draft import Draft, Result, first_answer
 from keepstate_server.engine.envelope import Decision, Envelope, Location
 from keepstate_server.engine.outcomes import Outcomes
 from keepstate_server.engine.resolver import Resolver
-from keepstate_server.engine.sighting import NOTHING, Sighting
+from keepstate_server.engine.sighting import Sighting
 from keepstate_server.engine.staged import StagedCommit
 from keepstate_server.engine.trail import FirstAnswer, Trail, TrailEntry, WriteId, version_at
 from keepstate_server.engine.transaction_draft import TransactionDraft
@@ -134,7 +134,7 @@ def dead_entries_are_forgotten(patch: MonkeyPatch) -> None:
 
 def no_second_look_after_single_intents(patch: MonkeyPatch) -> None:
     async def take_for_granted(self: StagedCommit, *_: object) -> Mapping[Location, Sighting]:
-        return dict.fromkeys(self._writes, NOTHING)
+        return {at: Sighting(content=envelope) for at, (_, envelope) in self._writes.items()}
 
     patch.setattr(StagedCommit, "_look_again", take_for_granted)
 

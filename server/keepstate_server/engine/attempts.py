@@ -9,7 +9,7 @@ from keepstate_server.engine.draft import Result
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.engine.sighting import Sighting
 from keepstate_server.engine.trail import WriteId
-from keepstate_server.stores.base import StoreEtag
+from keepstate_server.stores.base import Fate, StoreEtag
 
 __all__ = ["Attempt", "Verdict", "judge"]
 
@@ -26,9 +26,15 @@ class Attempt:
     sent_at: Instant
     results: Sequence[Result]
     """What the operations are to be answered if it was applied."""
+    fate: Fate = Fate.UNCERTAIN
+    """What the store said of it."""
 
     def may_yet_arrive(self, sighting: Sighting) -> bool:
-        """Says whether the store would still apply it: what it was conditional on stands."""
+        """Says whether the store may still apply it."""
+        return self.fate is Fate.UNCERTAIN and self.would_hold(sighting)
+
+    def would_hold(self, sighting: Sighting) -> bool:
+        """Says whether what it was conditional on still stands."""
         # The write alone would not do: a check stores its record again to the letter, under another etag.
         return self.base == sighting.base and self.etag == sighting.etag
 
@@ -45,9 +51,10 @@ class Verdict(Enum):
 def judge(attempt: Attempt, sighting: Sighting, now: Instant, settings: EngineSettings) -> Verdict:
     """Says what became of ``attempt``, given what stands under its key at ``now``."""
     trail = sighting.trail(now, settings.dead_life_ms // 2)
+    # Also where the store said "refused": a client of Redis that sends again by itself hears that of its second try.
     if trail.names(attempt.write):
         return Verdict.APPLIED
-    if attempt.may_yet_arrive(sighting):
+    if attempt.fate is Fate.REFUSED or attempt.would_hold(sighting):
         return Verdict.NOT_APPLIED
     if attempt.base is not None and trail.reaches(attempt.base):
         return Verdict.NOT_APPLIED

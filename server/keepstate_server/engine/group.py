@@ -74,7 +74,7 @@ class Group:
     @property
     def uncertain(self) -> bool:
         """Whether something was sent of which nobody knows the fate."""
-        return bool(self._attempts)
+        return any(attempt.fate is not Fate.REFUSED for attempt in self._attempts)
 
     @property
     def raw(self) -> Raw | None:
@@ -167,8 +167,8 @@ class Group:
                 self.results = attempt.results
                 if outcome.next_etag is not None:
                     return Sighting(etag=outcome.next_etag, content=self._envelope)
-            case Fate.REFUSED | Fate.FAILED:
+            case Fate.FAILED:
                 self._attempts.pop()
-            case Fate.UNCERTAIN:
-                pass
+            case fate:
+                self._attempts[-1] = replace(attempt, fate=fate)
         return None

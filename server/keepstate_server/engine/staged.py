@@ -109,11 +109,16 @@ class StagedCommit:
         fates = {outcome.fate for outcome in outcomes.values()}
         if fates == {Fate.FAILED}:
             raise StoreUnavailable(self._outcome_store)
-        if fates <= {Fate.REFUSED, Fate.FAILED}:
-            return False
         wanted = Decision.ABORTED
-        if fates == {Fate.APPLIED}:
-            self._laid = _known(writes, outcomes) if self._isolated else await self._look_again(draft.write, limit)
+        if Fate.UNCERTAIN not in fates:
+            at_once = self._isolated and fates == {Fate.APPLIED}
+            found = _known(writes, outcomes) if at_once else await self._look_again(limit)
+            if found is not None and _undone(found, draft.write):
+                # None is under way, and one is not there: nobody will ever see all of them. That needs no outcome.
+                self._resolver.remember(draft.write, Decision.ABORTED)
+                self._decided[draft.write] = Decision.ABORTED
+                return False
+            self._laid = {at: each for at, each in (found or {}).items() if _laid_by(each) == draft.write}
             # A lease, or whatever was demanded, may have expired meanwhile.
             if len(self._laid) == len(writes) and not draft.expired(self._clock.now()):
                 wanted = Decision.COMMITTED
@@ -188,10 +193,9 @@ class StagedCommit:
                 _log.info("intents not confirmed", store=store.name, fate=outcome.fate.value, detail=outcome.detail)
         return outcomes
 
-    async def _look_again(self, transaction: WriteId, limit: Deadline) -> Mapping[Location, Sighting]:
-        """Returns the intents that stand. Laid one by one, all held at one moment only if all are still there now."""
-        found = await self._resolver.look(self._writes, limit) or {}
-        return {at: sighting for at, sighting in found.items() if _laid_by(sighting) == transaction}
+    async def _look_again(self, limit: Deadline) -> Mapping[Location, Sighting] | None:
+        """Returns the records as they stand now. None: they cannot be read."""
+        return await self._resolver.look(self._writes, limit)
 
 
 def _known(
@@ -199,6 +203,17 @@ def _known(
 ) -> Mapping[Location, Sighting]:
     """Returns the intents that were just laid, with the store's etags of them."""
     return {at: Sighting(etag=outcomes[at].next_etag, content=envelope) for at, (_, envelope) in writes.items()}
+
+
+def _undone(found: Mapping[Location, Sighting], transaction: WriteId) -> bool:
+    """Says whether an intent is missing, and not because the transaction was committed by somebody who met all.
+
+    Laid one by one, all held at one moment only if all are still there. Where one was refused, all may be there all the
+    same: a client of Redis that sends again by itself hears that of its second try.
+    """
+    missing = [each for each in found.values() if _laid_by(each) != transaction]
+    committed = any(isinstance(each.content, Envelope) and each.content.trail.names(transaction) for each in missing)
+    return bool(missing) and not committed
 
 
 def _laid_singly(envelope: Envelope) -> Envelope:

@@ -77,6 +77,8 @@ class Fate(Enum):
     """Certainly not applied, and it will not be: the etag was another."""
     FAILED = "failed"
     """Certainly not applied, and it will not be: it never reached the store."""
+    PARTLY = "partly"
+    """It was applied or refused, as others of the same call were, and is not under way any more: a read can tell."""
     UNCERTAIN = "uncertain"
     """It may have been applied, or may yet be; or refused: only a read can tell."""
 

@@ -53,8 +53,13 @@ class RedisStore(DaprStore):
         try:
             await call(self.name, items, timeout=timeout)
         except SidecarError as error:
-            # With several items a refusal may have been another's: only a read can tell.
-            refused = len(writes) == 1 and _is_refusal(error)
+            # With several items a refusal may have been another's. One of a script in a transaction says that all ran.
+            refused = _is_refusal(error)
+            if refused and len(writes) > 1:
+                ran = self.transactions_keep_values and not mentions_network(
+                    error.text, (write.key for write in writes)
+                )
+                return [Outcome(fate=Fate.PARTLY if ran else Fate.UNCERTAIN, detail=str(error))] * len(writes)
             outcome = self._outcome(error, writes, refused=refused, took_nothing=_took_nothing(error, len(writes)))
             return [outcome] * len(writes)
         return [Outcome(fate=Fate.APPLIED, next_etag=_next(write.etag)) for write in writes]

@@ -53,6 +53,8 @@ class WriteFault(Enum):
     """The sidecar could not be reached."""
     UNTOLD = auto()
     """Applied as far as the compares hold; the answer does not tell which of the writes were."""
+    SENT_AGAIN = auto()
+    """Applied, and then tried again by the store's own client, whose answer is that of the second try."""
 
 
 class ReadFault(Enum):
@@ -157,8 +159,9 @@ class ModelStore:
         done = [self._apply([write]) for write in writes]
         if all(done):
             return [Outcome(fate=Fate.APPLIED, next_etag=self._next_etag(write)) for write in writes]
-        # With several writes nobody can tell whose compare did not hold.
-        return [Outcome(fate=Fate.REFUSED if len(writes) == 1 else Fate.UNCERTAIN)] * len(writes)
+        # With several writes nobody can tell whose compare did not hold; on Redis, that all were tried.
+        several = Fate.PARTLY if self.counts else Fate.UNCERTAIN
+        return [Outcome(fate=Fate.REFUSED if len(writes) == 1 else several)] * len(writes)
 
     async def write_alone(self, write: CompareAndSet, *, timeout: float) -> Outcome:
         return (await self.write([write], timeout=timeout))[0]
@@ -250,6 +253,10 @@ class ModelStore:
             case WriteFault.REPLY_LOST | WriteFault.UNTOLD:
                 for unit in units:
                     self._apply(unit)
+            case WriteFault.SENT_AGAIN:
+                for unit in units:
+                    self._apply(unit)
+                return Outcome(fate=Fate.REFUSED if len(units) == 1 else Fate.PARTLY)
             case WriteFault.REQUEST_LOST:
                 pass
         return Outcome(fate=Fate.UNCERTAIN)

@@ -104,14 +104,22 @@ async def test_a_failure_of_a_sql_store_is_what_its_words_prove(
 
 
 @pytest.mark.parametrize(("code", "text", "fate"), [*ANYWHERE, *ON_REDIS])
-async def test_of_several_writes_on_redis_no_refusal_is_certain(
+async def test_of_several_writes_on_redis_a_refusal_says_only_that_all_ran(
     sidecar: FakeSidecar, redis: RedisStore, code: StatusCode, text: str, fate: Fate
 ) -> None:
     sidecar.fail("transact", code, text)
     outcomes = await redis.write([write("k"), write("l")], timeout=1)
     # A script that finds no memory inside a transaction fails alone.
-    expected = Fate.UNCERTAIN if fate is Fate.REFUSED or OUT_OF_MEMORY in text else fate
+    expected = Fate.UNCERTAIN if OUT_OF_MEMORY in text else Fate.PARTLY if fate is Fate.REFUSED else fate
     assert [outcome.fate for outcome in outcomes] == [expected, expected]
+
+
+async def test_of_several_saves_on_redis_a_refusal_says_nothing_of_the_others(
+    sidecar: FakeSidecar, encrypted: RedisStore
+) -> None:
+    sidecar.fail("save", StatusCode.ABORTED, SCRIPT_7.format(key="k"))
+    outcomes = await encrypted.write([write("k"), write("l")], timeout=1)
+    assert [outcome.fate for outcome in outcomes] == [Fate.UNCERTAIN] * 2
 
 
 @pytest.mark.parametrize("key", TRICKY)
@@ -149,7 +157,7 @@ async def test_a_key_does_not_make_a_refusal_look_like_a_full_redis(
     sidecar: FakeSidecar, redis: RedisStore, key: str
 ) -> None:
     """Of several writes some were applied: to say of all that nothing was would be false."""
-    for writes, fate in (([write(key)], Fate.REFUSED), ([write(key), write("l")], Fate.UNCERTAIN)):
+    for writes, fate in (([write(key)], Fate.REFUSED), ([write(key), write("l")], Fate.PARTLY)):
         sidecar.fail("transact", StatusCode.INTERNAL, TRANSACTION + SCRIPT_7.format(key=key))
         assert {outcome.fate for outcome in await redis.write(writes, timeout=1)} == {fate}
 

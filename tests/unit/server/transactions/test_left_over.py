@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from keepstate_server.domain.errors import DeadlineExceeded, RecordMissing, StoreUnavailable
+from keepstate_server.domain.names import internal_key
 from keepstate_server.domain.operations import Check, Delete, Get, Put
-from keepstate_server.domain.records import EXISTS
+from keepstate_server.domain.records import ABSENT, EXISTS
 from keepstate_server.domain.times import Instant
 from keepstate_server.engine.envelope import decode
 from tests.unit.server.cases import name
@@ -118,3 +119,26 @@ async def test_adopting_is_not_taken_for_the_write_of_somebody_else(staged: Benc
 
     staged.store.before_write.extend([lose_all])
     assert isinstance(await staged.run(put("a"), put("b")), StoreUnavailable)
+
+
+async def test_a_conflict_on_redis_leaves_no_outcome(staged: Bench) -> None:
+    """One intent was refused and none is under way: nobody can ever commit, and nobody need remember that."""
+    for key in "ab":
+        await staged.put(key)
+
+    async def others() -> None:
+        await staged.put("b", b"others'")
+
+    staged.store.before_write.append(others)
+    assert isinstance(await staged.run(put("a"), put("b")), list)
+    assert await staged.values("ab") == [b"new", b"new"]
+    outcomes = [key for key in staged.store.items if key.startswith(internal_key("outcome/"))]
+    assert len(outcomes) == 1, "that of the attempt that was committed"
+
+
+async def test_what_redis_was_sent_twice_is_no_refusal(staged: Bench) -> None:
+    """By default its client sends again what it had no answer to, and then hears that its own first try won."""
+    staged.store.write_faults.append(WriteFault.SENT_AGAIN)
+    operations = [Put(name=name("a"), value=b"new", precondition=ABSENT), put("b")]
+    assert isinstance(await staged.run(*operations), list)
+    assert await staged.values("ab") == [b"new", b"new"]

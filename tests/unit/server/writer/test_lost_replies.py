@@ -187,3 +187,23 @@ async def test_a_store_that_is_not_ready_is_unavailable_before_anything_is_sent(
 async def test_a_store_that_is_not_ready_can_be_read(bench: Bench) -> None:
     bench.store.prepare_faults.append("no probe")
     assert isinstance(await bench.one(Get(name=name())), RecordMissing)
+
+
+async def test_what_redis_was_sent_twice_is_no_refusal(redis: Bench) -> None:
+    """By default its client sends again what it had no answer to, and then hears that its own first try won."""
+    redis.store.write_faults.append(WriteFault.SENT_AGAIN)
+    assert isinstance(await redis.one(Put(name=name(), value=b"mine", precondition=ABSENT)), Written)
+    assert len(redis.store.applied) == 1
+
+
+async def test_what_was_refused_is_not_unknown_because_the_trail_forgot(redis: Bench) -> None:
+    """The store said that it was not applied; that others wrote so often since tells nothing else."""
+    await redis.known()
+
+    async def others() -> None:
+        for _ in range(20):
+            await redis.put(b"others'", writer=redis.instance())
+
+    redis.store.before_write.append(others)
+    assert isinstance(await redis.one(Put(name=name(), value=b"mine")), Written)
+    assert await redis.value() == b"mine"
