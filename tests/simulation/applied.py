@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from keepstate_server.domain.names import internal_key
 from keepstate_server.engine import frames
@@ -11,7 +12,10 @@ from keepstate_server.engine.envelope import Envelope, decode
 from keepstate_server.engine.trail import Answered, FirstAnswer, WriteId
 from keepstate_server.stored.v1 import envelope_pb2
 
-__all__ = ["Applied", "Landing", "decision_in"]
+__all__ = ["Applied", "Landing", "decision_in", "decoded"]
+
+decoded = lru_cache(maxsize=1_000)(decode)
+"""The envelope in some data: ``decode``, which works it out once for all who read the same."""
 
 Landing = tuple[str, str, int, int]
 """A request on a record: store, key, client and number."""
@@ -39,7 +43,7 @@ class Applied:
         """Takes what a write left under a key."""
         if key.startswith(_OUTCOME):
             self._note_outcome(WriteId(bytes.fromhex(key.removeprefix(_OUTCOME))), data, now)
-        elif envelope := decode(data):
+        elif envelope := decoded(data):
             if envelope.intent:
                 self.intents.setdefault(envelope.intent.transaction, []).append((store, key, envelope))
             else:

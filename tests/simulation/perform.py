@@ -12,11 +12,12 @@ from functools import cache
 from typing import Any
 
 from keepstate_server.domain.times import Instant
-from keepstate_server.engine import trail
+from keepstate_server.engine import sighting, trail
 from keepstate_server.engine.engine import Engine
+from keepstate_server.engine.envelope import decode
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.stores.catalog import Catalog
-from tests.simulation.applied import Applied
+from tests.simulation.applied import Applied, decoded
 from tests.simulation.asks import Instance
 from tests.simulation.clients import Client, Pool
 from tests.simulation.clocks import START, OffsetClock
@@ -66,17 +67,19 @@ def _logging_modules() -> Sequence[Any]:
 
 @contextmanager
 def _set_up(scenario: Scenario, world: World) -> Iterator[None]:
-    """Has trails forget sooner, and the log go nowhere or into the trace."""
+    """Has trails forget sooner, the log go nowhere or into the trace, and what is read again decoded once."""
     modules = _logging_modules()
     logs = [module._log for module in modules]
     limit = trail._MAX_WRITES
     vars(trail)["_MAX_WRITES"] = scenario.trail_writes
+    vars(sighting)["decode"] = decoded
     for module in modules:
         module._log = _Log(world)
     try:
         yield
     finally:
         vars(trail)["_MAX_WRITES"] = limit
+        vars(sighting)["decode"] = decode
         for module, log in zip(modules, logs, strict=True):
             module._log = log
 
