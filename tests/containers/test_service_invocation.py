@@ -1,7 +1,7 @@
 """What Dapr's service invocation sends again, and what tells it from what was sent first.
 
-An application's daprd hands its calls on to the daprd of `keepstate`, and that one to an app of this test, which notes
-what arrives.
+An application's daprd hands its calls on to the daprd of another, and that one to an app of this test, which notes what
+arrives.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ pytestmark = pytest.mark.containers
 UNAVAILABLE, UNKNOWN = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN
 ABORTED, EXCEEDED = grpc.StatusCode.ABORTED, grpc.StatusCode.DEADLINE_EXCEEDED
 
+# Not the name of any other sidecar on the network: who is called is found by it.
+APP = "called-by-others"
+
 PREVIOUS = "grpc-previous-rpc-attempts"
 MESSAGE = pb.PutRequest(
     name=record_pb2.RecordName(key="k"), value=b"value", request=record_pb2.RequestId(client=1, number=1)
@@ -36,13 +39,13 @@ MESSAGE = pb.PutRequest(
 
 AGAIN = {"policy": "constant", "duration": "100ms", "maxRetries": 3}
 POLICIES: Mapping[str, Mapping[str, Any]] = {
-    "retrying": {"policies": {"retries": {"again": AGAIN}}, "targets": {"apps": {"keepstate": {"retry": "again"}}}},
+    "retrying": {"policies": {"retries": {"again": AGAIN}}, "targets": {"apps": {APP: {"retry": "again"}}}},
     "impatient": {
         "policies": {"retries": {"again": AGAIN}, "timeouts": {"short": "500ms"}},
-        "targets": {"apps": {"keepstate": {"retry": "again", "timeout": "short"}}},
+        "targets": {"apps": {APP: {"retry": "again", "timeout": "short"}}},
     },
     "default": {"policies": {"retries": {"DefaultRetryPolicy": AGAIN}}},
-    "excepted": {"policies": {"retries": {"DefaultRetryPolicy": AGAIN}}, "targets": {"apps": {"keepstate": {}}}},
+    "excepted": {"policies": {"retries": {"DefaultRetryPolicy": AGAIN}}, "targets": {"apps": {APP: {}}}},
     "built-in": {"policies": {"retries": {"DaprBuiltInServiceRetries": AGAIN}}},
 }
 """Resiliency of Dapr, by what the tests call it."""
@@ -128,7 +131,7 @@ async def app(containers: Containers, tmp_path_factory: pytest.TempPathFactory) 
     async with App().running(containers.network.gateway) as running:
         sidecar = await asyncio.to_thread(
             containers.sidecar,
-            "keepstate",
+            APP,
             resources_path=tmp_path_factory.mktemp("nothing"),
             arguments=(
                 "--app-protocol=grpc",
@@ -154,7 +157,7 @@ class Caller:
         options = [("grpc.service_config", json.dumps(config or {}))]
         async with grpc.aio.insecure_channel(self.sidecar.grpc_target, options=options) as channel:
             stub: Any = state_service_pb2_grpc.StateServiceStub(channel)
-            call = stub.Put(MESSAGE, metadata=[("dapr-app-id", "keepstate")], timeout=10)
+            call = stub.Put(MESSAGE, metadata=[("dapr-app-id", APP)], timeout=10)
             code: grpc.StatusCode = await call.code()
             return code.name
 
