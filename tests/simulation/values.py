@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from keepstate_server.domain.operations import Append, Change, Increment, MergePatch
+from tests.support.merging import merged
 
 __all__ = ["Form", "after", "canonical", "is_text", "unique"]
 
@@ -63,7 +64,7 @@ def after(change: Change | None, value: bytes | None) -> bytes | None:
             items += [json.loads(each) for each in change.items]
             return _written(items[-change.max_length :] if change.max_length else items)
         case MergePatch():
-            return _written(_merged({} if stored is None else stored, json.loads(change.patch)))
+            return _written(merged({} if stored is None else stored, json.loads(change.patch)))
         case None:
             return None
 
@@ -75,18 +76,6 @@ def _incremented(change: Increment, number: Any) -> bytes | None:
     least = _LEAST if change.minimum is None else change.minimum
     greatest = _GREATEST if change.maximum is None else change.maximum
     return b"%d" % number if least <= number <= greatest else None
-
-
-def _merged(target: Any, patch: Any) -> Any:
-    if not isinstance(patch, dict):
-        return patch
-    result = dict(target) if isinstance(target, dict) else {}
-    for name, value in patch.items():
-        if value is None:
-            result.pop(name, None)
-        else:
-            result[name] = _merged(result.get(name), value)
-    return result
 
 
 def _written(value: Any) -> bytes:

@@ -9,12 +9,12 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from keepstate_server.domain.names import internal_key
-from keepstate_server.domain.records import Consistency
 from keepstate_server.domain.times import Instant
 from keepstate_server.engine import frames
 from keepstate_server.engine.deadline import Deadline
+from keepstate_server.engine.reads import read_one
 from keepstate_server.stored.v1 import envelope_pb2
-from keepstate_server.stores.base import Absence, CompareAndSet, Failure, Fate, Outcome, StateStore, Stored, StoreEtag
+from keepstate_server.stores.base import CompareAndSet, Failure, Fate, Outcome, StateStore, Stored, StoreEtag
 
 __all__ = [
     "MOST_NOTES",
@@ -74,7 +74,7 @@ class ReadJournal(NamedTuple):
 
 async def read_journal(store: StateStore, name: bytes, limit: Deadline) -> ReadJournal | Failure | None:
     """Reads a journal; None: there is none of this name, or no more."""
-    stored = await _read(store, _key(name), limit)
+    stored = await read_one(store, _key(name), timeout=limit.remaining)
     if not isinstance(stored, Stored):
         return stored
     body = frames.opened(frames.JOURNAL, stored.data)
@@ -107,7 +107,7 @@ async def close_journal(
 
 async def list_journals(store: StateStore, limit: Deadline) -> list[bytes] | Failure:
     """Returns the names of all journals."""
-    stored = await _read(store, _DIRECTORY, limit)
+    stored = await read_one(store, _DIRECTORY, timeout=limit.remaining)
     if isinstance(stored, Failure):
         return stored
     return _names(stored)
@@ -116,7 +116,7 @@ async def list_journals(store: StateStore, limit: Deadline) -> list[bytes] | Fai
 async def relist(store: StateStore, limit: Deadline, *, add: bytes | None = None, remove: bytes | None = None) -> bool:
     """Changes the directory of journals; says whether it is as wanted now."""
     for _ in range(_TRIES):
-        stored = await _read(store, _DIRECTORY, limit)
+        stored = await read_one(store, _DIRECTORY, timeout=limit.remaining)
         if isinstance(stored, Failure) or limit.over:
             return False
         names = _names(stored)
@@ -151,11 +151,6 @@ def _message(journal: Journal) -> envelope_pb2.Journal:
 def _names(stored: Stored | None) -> list[bytes]:
     body = frames.opened(frames.DIRECTORY, stored.data) if stored else None
     return [] if body is None else list(envelope_pb2.Directory.FromString(body).journals)
-
-
-async def _read(store: StateStore, key: str, limit: Deadline) -> Stored | Failure | None:
-    found = (await store.read([key], consistency=Consistency.STRONG, sure=True, timeout=limit.remaining))[key]
-    return None if isinstance(found, Absence) else found
 
 
 async def _write(store: StateStore, write: CompareAndSet, limit: Deadline) -> Outcome:

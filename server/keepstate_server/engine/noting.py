@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from keepstate_server.domain.records import Consistency
 from keepstate_server.domain.times import Clock, Instant
 from keepstate_server.engine.deadline import Deadline, pause
 from keepstate_server.engine.death import in_last_moments, look_at
@@ -21,9 +20,10 @@ from keepstate_server.engine.journal import (
     relist,
     write_journal,
 )
+from keepstate_server.engine.reads import read_one
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.engine.sighting import Sighting, seen
-from keepstate_server.stores.base import Failure, Fate, StateStore, StoreEtag
+from keepstate_server.stores.base import Absence, Failure, Fate, StateStore, StoreEtag
 
 __all__ = ["Noting"]
 
@@ -162,10 +162,10 @@ class Noting:
         It may have been collected before its note was looked for, and another life have begun: with a note, and the
         store's etag, like those of the one that was seen.
         """
-        found = (await self._store.read([key], consistency=Consistency.STRONG, sure=True, timeout=limit.remaining))[key]
+        found = await read_one(self._store, key, timeout=limit.remaining)
         if isinstance(found, Failure):
             return False
-        there = seen(found)
+        there = seen(found or Absence.CERTAIN)
         return (there.etag, there.base) == (sighting.etag, sighting.base)
 
     # New notes

@@ -11,11 +11,11 @@ import structlog
 
 from keepstate_server.domain.errors import KeepstateError
 from keepstate_server.domain.names import internal_key
-from keepstate_server.domain.records import Consistency
 from keepstate_server.domain.times import Clock, Instant, in_milliseconds
 from keepstate_server.engine import frames
 from keepstate_server.engine.deadline import Deadline, pause
 from keepstate_server.engine.envelope import Decision
+from keepstate_server.engine.reads import read_one
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.engine.trail import WriteId
 from keepstate_server.stored.v1 import envelope_pb2
@@ -106,16 +106,14 @@ class Outcomes:
         return outcome
 
     async def _find(self, store: str, transaction: WriteId, *, timeout: float) -> Stored | Failure | None:
-        key = _key(transaction)
         try:
-            found = await self._stores.find(store, timeout=timeout)
-            result = (await found.read([key], consistency=Consistency.STRONG, sure=True, timeout=timeout))[key]
+            where = await self._stores.find(store, timeout=timeout)
+            found = await read_one(where, _key(transaction), timeout=timeout)
         except KeepstateError as error:
-            result = Failure(detail=error.reason.value)
-        if isinstance(result, Failure):
-            _log.warning("outcome not read", store=store, detail=result.detail)
-            return result
-        return result if isinstance(result, Stored) else None
+            found = Failure(detail=error.reason.value)
+        if isinstance(found, Failure):
+            _log.warning("outcome not read", store=store, detail=found.detail)
+        return found
 
 
 def _key(transaction: WriteId) -> str:

@@ -153,13 +153,13 @@ class Resolver:
         if not intent.isolated and waited < _PATIENCE and age < 1000 * _PATIENCE + self._settings.clock_difference_ms:
             return None
         records = await self.look(intent.records if intent.isolated else [at], deadline)
-        if records is None or not _carries(records[at], intent):
+        if records is None or not records[at].carries(intent.transaction):
             return None  # else a decision might be made for a second time, when the first is not kept any more
         # Laid in one step: if all are there, all compares held at that moment. It may have come late: what was tested
         # must not have expired since.
         now = self._clock.now()
         whole = intent.isolated and all(
-            _carries(each, intent) and not each.expired_between(intent.time, now) for each in records.values()
+            each.carries(intent.transaction) and not each.expired_between(intent.time, now) for each in records.values()
         )
         return Decision.COMMITTED if whole else Decision.ABORTED
 
@@ -178,7 +178,3 @@ class Resolver:
         except KeepstateError:
             return False
         return len(outcomes) == len(settled) and all(outcome.fate is Fate.APPLIED for outcome in outcomes)
-
-
-def _carries(sighting: Sighting, intent: Intent) -> bool:
-    return sighting.intent is not None and sighting.intent.transaction == intent.transaction

@@ -41,6 +41,10 @@ class Sighting:
         """A transaction's, of which the outcome must be known before anything can be said of the record."""
         return self.content.intent if isinstance(self.content, Envelope) else None
 
+    def carries(self, transaction: WriteId) -> bool:
+        """Says whether the intent of ``transaction`` stands here."""
+        return self.intent is not None and self.intent.transaction == transaction
+
     def settled(self, decision: Decision, now: Instant) -> "Sighting":
         """Returns this as ``decision`` leaves it: a compare-and-set upon it also replaces the intent."""
         assert isinstance(self.content, Envelope)

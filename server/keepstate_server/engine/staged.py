@@ -118,7 +118,7 @@ class StagedCommit:
                 self._resolver.remember(draft.write, Decision.ABORTED)
                 self._decided[draft.write] = Decision.ABORTED
                 return False
-            self._laid = {at: each for at, each in (found or {}).items() if _laid_by(each) == draft.write}
+            self._laid = {at: each for at, each in (found or {}).items() if each.carries(draft.write)}
             # A lease, or whatever was demanded, may have expired meanwhile.
             if len(self._laid) == len(writes) and not draft.expired(self._clock.now()):
                 wanted = Decision.COMMITTED
@@ -211,7 +211,7 @@ def _undone(found: Mapping[Location, Sighting], transaction: WriteId) -> bool:
     Laid one by one, all held at one moment only if all are still there. Where one was refused, all may be there all the
     same: a client of Redis that sends again by itself hears that of its second try.
     """
-    missing = [each for each in found.values() if _laid_by(each) != transaction]
+    missing = [each for each in found.values() if not each.carries(transaction)]
     committed = any(isinstance(each.content, Envelope) and each.content.trail.names(transaction) for each in missing)
     return bool(missing) and not committed
 
@@ -219,7 +219,3 @@ def _undone(found: Mapping[Location, Sighting], transaction: WriteId) -> bool:
 def _laid_singly(envelope: Envelope) -> Envelope:
     assert envelope.intent is not None
     return replace(envelope, intent=replace(envelope.intent, isolated=False))
-
-
-def _laid_by(sighting: Sighting) -> WriteId | None:
-    return sighting.intent.transaction if sighting.intent else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -21,13 +20,9 @@ from keepstate import (
 )
 from keepstate.v1 import state_service_pb2 as pb
 from tests.unit.client.fake_service import FakeService, refusal
+from tests.unit.client.refusals import DOWN, UNKNOWN, UNTOUCHED
 
 CODE = grpc.StatusCode
-
-DOWN = refusal(CODE.UNAVAILABLE, "STORE_UNAVAILABLE", retry_after=timedelta(0))
-UNTOUCHED = refusal(CODE.UNAVAILABLE, "STORE_UNAVAILABLE", metadata={"nothing_sent": "true"})
-UNKNOWN = refusal(CODE.UNKNOWN, "OUTCOME_UNKNOWN")
-BUSY = refusal(CODE.RESOURCE_EXHAUSTED, "OVERLOADED", retry_after=timedelta(milliseconds=100))
 
 
 def results(*answers: Any) -> pb.BatchResponse:

@@ -21,11 +21,9 @@ from keepstate import (
     ResourceExhausted,
     Unavailable,
 )
-from tests.unit.client.fake_service import FakeService, refusal
+from tests.unit.client.fake_service import FakeService
 
 CODE = grpc.StatusCode
-
-DOWN = refusal(CODE.UNAVAILABLE, "STORE_UNAVAILABLE", retry_after=timedelta(0))
 
 
 async def test_nobody_there_is_unavailable_and_nothing_sent(pauses: list[float]) -> None:

@@ -28,13 +28,10 @@ from keepstate import (
 )
 from keepstate._repeats import Attempts
 from tests.unit.client.fake_service import FakeService, Refused, refusal
+from tests.unit.client.refusals import BUSY, DOWN, UNKNOWN, UNTOUCHED
 
 CODE = grpc.StatusCode
 
-DOWN = refusal(CODE.UNAVAILABLE, "STORE_UNAVAILABLE", retry_after=timedelta(0))
-UNTOUCHED = refusal(CODE.UNAVAILABLE, "STORE_UNAVAILABLE", metadata={"nothing_sent": "true"})
-UNKNOWN = refusal(CODE.UNKNOWN, "OUTCOME_UNKNOWN")
-BUSY = refusal(CODE.RESOURCE_EXHAUSTED, "OVERLOADED", retry_after=timedelta(milliseconds=100))
 LATE = refusal(CODE.DEADLINE_EXCEEDED)
 """What gRPC makes of an attempt whose time ran out."""
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from keepstate_server.domain.operations import MergePatch
 from keepstate_server.engine.merge_patch import read_patch
 from keepstate_server.engine.updates import NotApplicable, changed
+from tests.support.merging import merged
 from tests.unit.server.test_updates import VALUES, nested, read, written
 
 
@@ -117,19 +118,6 @@ def test_a_patch_of_a_hundred_levels_changes_a_value_of_a_hundred_levels() -> No
         read_patch(b'{"a":' + deep(b"") + b"}")
 
 
-def reference(target: object, patch: object) -> object:
-    """The RFC's own words, section 2."""
-    if not isinstance(patch, dict):
-        return patch
-    result = dict(target) if isinstance(target, dict) else {}
-    for name, value in patch.items():
-        if value is None:
-            result.pop(name, None)
-        else:
-            result[name] = reference(result.get(name), value)
-    return result
-
-
 FEW_NAMES = st.recursive(
     VALUES, lambda inner: st.dictionaries(st.sampled_from(["a", "b", "\u00e9", "\n"]), inner, max_size=4), max_leaves=20
 )
@@ -137,5 +125,5 @@ FEW_NAMES = st.recursive(
 
 @given(FEW_NAMES, FEW_NAMES, st.booleans())
 def test_a_merge_is_what_the_rfc_says(value: object, patch: object, spaces: bool) -> None:
-    expected = reference(read(written(value)), read(written(patch)))
+    expected = merged(read(written(value)), read(written(patch)))
     assert read(after(written(value, spaces), written(patch, spaces))) == expected
