@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test simulate check lint types layers stubs format protos lock containers grpcurl setup clean
+.PHONY: help run test simulate check lint types layers stubs format protos lock containers image grpcurl setup clean
 
 bin := .venv/bin
 compile = $(bin)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -54,6 +54,9 @@ lock: setup  ## Renew the locked versions; UPGRADE=--upgrade for the newest
 
 containers: setup  ## Provide the engine and images that the container tests use
 	@scripts/containers.sh
+
+image:  ## Build the service's image, keepstate:local
+	@scripts/image.sh
 
 grpcurl:  ## Put grpcurl into .venv/bin
 	@scripts/setup.sh run

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Provides what the container tests run on: a Docker engine, and images of Redis, PostgreSQL and daprd.
+# Provides what containers are run on: a Docker engine, and images of Redis, PostgreSQL, daprd, and of Python, which the
+# service's own image is built on.
 #
 # An engine that runs is used; one that is installed is started; else Debian's or Ubuntu's is installed. The images are the
 # public ones where an image registry answers. Where none does they are made from packages, under names that shadow no public
@@ -140,6 +141,11 @@ START
   import "$work/postgres" "$@" 'EXPOSE 5432' 'CMD ["/start"]'
 }
 
+make_python() { # NAME RECIPE
+  debian "$work/python" python3-venv
+  import "$work/python" "$@" 'CMD ["python3"]'
+}
+
 # Without a tag that names the components the program panics at its start; state_etcd adds etcd's store to the stable ones.
 daprd_flags=('-tags=stablecomponents,state_etcd' -ldflags='-s -w -X github.com/dapr/dapr/pkg/buildinfo.version=1.18.2')
 
@@ -186,10 +192,10 @@ make_missing() {
     building=$!
     set +m
   fi
-  if [ -n "${missing[redis]:-}${missing[postgres]:-}" ] && ! command -v debootstrap > /dev/null; then
+  if [ -n "${missing[redis]:-}${missing[postgres]:-}${missing[python]:-}" ] && ! command -v debootstrap > /dev/null; then
     apt_install debootstrap debian-archive-keyring ca-certificates wget gpgv
   fi
-  for kind in redis postgres daprd; do
+  for kind in redis postgres python daprd; do
     [ -n "${missing[$kind]:-}" ] || continue
     if [ "$kind" = daprd ]; then
       wait "$building" || die "daprd could not be built from its Go modules"
@@ -211,6 +217,7 @@ rm -f "$failure_file"
 provide_engine
 choose redis redis:7 keepstate-test/redis:7.0 "$(fingerprint -- "$(declare -f debian import make_redis)")"
 choose postgres postgres:15 keepstate-test/postgres:15 "$(fingerprint -- "$(declare -f debian import make_postgres)")"
+choose python python:3.11-slim keepstate-test/python:3.11 "$(fingerprint -- "$(declare -f debian import make_python)")"
 choose daprd daprio/daprd:1.18.2 keepstate-test/daprd:1.18.2 \
   "$(fingerprint tests/containers/daprd/go.{mod,sum} -- "${daprd_flags[@]}" "$(declare -f import make_daprd)")"
 make_missing
@@ -218,6 +225,7 @@ cat > "$result.new" << RESULT
 KEEPSTATE_REDIS_IMAGE=${chosen[redis]}
 KEEPSTATE_POSTGRES_IMAGE=${chosen[postgres]}
 KEEPSTATE_DAPRD_IMAGE=${chosen[daprd]}
+KEEPSTATE_PYTHON_IMAGE=${chosen[python]}
 RESULT
 mv "$result.new" "$result"
-say "images: ${chosen[redis]} ${chosen[postgres]} ${chosen[daprd]}"
+say "images: ${chosen[*]}"
