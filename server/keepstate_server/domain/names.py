@@ -1,6 +1,11 @@
 """How records are named, and how a name becomes a store's key.
 
-Promise 16: any printable UTF-8 key up to 512 bytes, encoded so that no key reaches another namespace's records.
+Promise 16: any printable UTF-8 key up to 512 bytes, so that no key reaches another namespace's records.
+
+In the store the first ``/`` ends the namespace, and what follows is the key as it is. Keys of the default namespace
+stand without one: there a ``/`` within the key is written ``%2F``, and so that nothing is taken for that, what looks
+like it has one ``25`` more: ``%2F`` becomes ``%252F``. Everything else stays, so that almost every key of another
+program has a name, and exactly one.
 """
 
 import re
@@ -12,6 +17,7 @@ __all__ = [
     "RecordName",
     "internal_key",
     "key_fault",
+    "name_in_store",
     "namespace_fault",
     "stored_key",
 ]
@@ -26,7 +32,13 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # Dapr's sidecar splits keys at "||" and refuses callers' keys that contain it.
 _DAPR_SEPARATOR = "||"
 
-_INTERNAL = "%keepstate/"  # no namespace is encoded to this: "%" always becomes "%25"
+# The service's own records. No name leads there: a namespace that looks like this one has one "25" more.
+_INTERNAL = "%keepstate/"
+_LIKE_INTERNAL = re.compile("%(?:25)*keepstate/")
+
+# What is escaped, in front of more text: in a namespace, with the "/" that ends it, and in a key of the default one.
+_IN_NAMESPACE = re.compile("(?:/|%(?:25)*2F)(?=.)")
+_IN_KEY = re.compile(f"(?<=.){_IN_NAMESPACE.pattern}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +62,29 @@ def namespace_fault(namespace: str) -> str | None:
 
 def stored_key(namespace: str, key: str) -> str:
     """Returns the key under which the store keeps the record: distinct names have distinct keys."""
-    return f"{_encoded(namespace)}/{_encoded(key)}" if namespace else _encoded(key)
+    if namespace:
+        return _escaped(f"{namespace}/", _IN_NAMESPACE) + key
+    return key if key.startswith("/") else _escaped(key, _IN_KEY)
+
+
+def name_in_store(stored: str) -> tuple[str, str]:
+    """Returns the namespace and the key that ``stored`` is the stored key of.
+
+    Raises:
+        ValueError: there is none; says why.
+    """
+    if stored.startswith(_INTERNAL):
+        raise ValueError("is a record of the service's own")
+    namespace, slash, key = stored.partition("/")
+    if namespace and key:
+        namespace = _unescaped(namespace + slash, _IN_NAMESPACE)[:-1]
+    else:
+        namespace, key = "", stored if stored.startswith("/") else _unescaped(stored, _IN_KEY)
+    if fault := namespace_fault(namespace):
+        raise ValueError(f"has no name: what is before its first / {fault}")
+    if fault := key_fault(key):
+        raise ValueError(f"has no name: a key {fault}")
+    return namespace, key
 
 
 def internal_key(name: str) -> str:
@@ -58,8 +92,16 @@ def internal_key(name: str) -> str:
     return _INTERNAL + name
 
 
-def _encoded(part: str) -> str:
-    return part.replace("%", "%25").replace("/", "%2F")
+def _escaped(text: str, slashes: re.Pattern[str]) -> str:
+    if _LIKE_INTERNAL.fullmatch(text):
+        return f"%25{text[1:]}"
+    return slashes.sub(lambda found: "%2F" if found[0] == "/" else f"%25{found[0][1:]}", text)
+
+
+def _unescaped(text: str, slashes: re.Pattern[str]) -> str:
+    if _LIKE_INTERNAL.fullmatch(text):
+        return f"%{text[3:]}"
+    return slashes.sub(lambda found: "/" if found[0] == "%2F" else f"%{found[0][3:]}", text)
 
 
 def _text_fault(text: str, limit: int) -> str | None:

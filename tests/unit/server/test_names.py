@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from keepstate_server.domain.names import (
@@ -9,14 +11,16 @@ from keepstate_server.domain.names import (
     MAX_NAMESPACE_BYTES,
     internal_key,
     key_fault,
+    name_in_store,
     namespace_fault,
     stored_key,
 )
 
 # Rich in what the encoding turns on.
-texts = st.text(
-    st.sampled_from("%/|25Fa\u00e9\U0001f600") | st.characters(exclude_categories=["Cs", "Cc"]), max_size=12
-)
+_PIECES = ("/", "%", "2F", "25", "%2F", "%25", "%252F", "%keepstate", "%25keepstate", "keepstate/", "|", "a", "\u00e9")
+texts = st.lists(
+    st.sampled_from(_PIECES) | st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=2), max_size=8
+).map("".join)
 keys = texts.filter(lambda text: key_fault(text) is None)
 namespaces = texts.filter(lambda text: namespace_fault(text) is None)
 
@@ -25,6 +29,69 @@ namespaces = texts.filter(lambda text: namespace_fault(text) is None)
 def test_different_names_have_different_stored_keys(namespace: str, key: str, other: str, other_key: str) -> None:
     same = (namespace, key) == (other, other_key)
     assert (stored_key(namespace, key) == stored_key(other, other_key)) is same
+
+
+@given(namespaces, keys)
+def test_a_stored_key_tells_its_name(namespace: str, key: str) -> None:
+    assert name_in_store(stored_key(namespace, key)) == (namespace, key)
+
+
+@given(texts)
+@example("%keepstate")
+@example("%25keepstate/")
+def test_every_printable_key_of_another_program_has_exactly_one_name(stored: str) -> None:
+    if key_fault(stored) is not None or stored.startswith(internal_key("")):
+        with pytest.raises(ValueError, match="must|own"):
+            name_in_store(stored)
+    else:
+        namespace, key = name_in_store(stored)
+        assert (namespace_fault(namespace), key_fault(key)) == (None, None)
+        assert stored_key(namespace, key) == stored
+
+
+@pytest.mark.parametrize(
+    ("stored", "namespace", "key"),
+    [
+        ("user:7", "", "user:7"),
+        ("docs/7", "docs", "7"),
+        ("docs/2026/11", "docs", "2026/11"),
+        ("https://example.com/a%20b", "https:", "/example.com/a%20b"),
+        ("/users/7", "", "/users/7"),
+        ("/", "", "/"),
+        ("folder/", "", "folder/"),
+        ("a/b%2Fc", "a", "b%2Fc"),
+        ("100%", "", "100%"),
+        ("50%25", "", "50%25"),
+        ("%2Fusers", "", "%2Fusers"),
+        ("users%2F", "", "users%2F"),
+        ("users%2F7", "", "users/7"),
+        ("users%252F7", "", "users%2F7"),
+        ("users%2f7", "", "users%2f7"),
+        ("%keepstate", "", "%keepstate"),
+        ("%25keepstate/x", "%keepstate", "x"),
+        ("a%2Fb/c", "a/b", "c"),
+    ],
+)
+def test_keys_of_other_programs_have_these_names(stored: str, namespace: str, key: str) -> None:
+    assert name_in_store(stored) == (namespace, key)
+    assert stored_key(namespace, key) == stored
+
+
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        ("", "must not be empty"),
+        ("%keepstate/journals", "of the service's own"),
+        ("%keepstate/", "of the service's own"),
+        ("line\nbreak", "U+000A at 4"),
+        ("a||b", '"||"'),
+        ("n" * (MAX_NAMESPACE_BYTES + 1) + "/7", "before its first / must be at most 128 bytes"),
+        ("x" * (MAX_KEY_BYTES + 1), "at most 512 bytes"),
+    ],
+)
+def test_a_key_without_a_name_says_why(stored: str, words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        name_in_store(stored)
 
 
 @given(namespaces, keys)
@@ -49,6 +116,10 @@ def test_a_name_that_looks_encoded_reaches_no_internal_record(namespace: str, ke
         ("a%2Fb", "c", "a/b", "c"),
         ("%", "a", "", "%/a"),
         ("", "%2F", "", "/"),
+        ("a", "/b", "a/", "b"),
+        ("", "a/", "a", "a"),
+        ("", "%keepstate/", "", "%25keepstate/"),
+        ("", "/a/b", "/a", "b"),
     ],
 )
 def test_a_separator_in_a_name_reaches_no_other_namespace(namespace: str, key: str, other: str, other_key: str) -> None:

@@ -31,6 +31,7 @@ TRICKY = [
     "eof",
     "EOF",
     "i%2Fo timeout",
+    "docs/i/o timeout",
     "deadline exceeded",
     "connection refused",
     "o t",
