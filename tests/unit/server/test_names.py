@@ -41,7 +41,7 @@ def test_a_stored_key_tells_its_name(namespace: str, key: str) -> None:
 @example("%25keepstate/")
 def test_every_printable_key_of_another_program_has_exactly_one_name(stored: str) -> None:
     if key_fault(stored) is not None or stored.startswith(internal_key("")):
-        with pytest.raises(ValueError, match="must|own"):
+        with pytest.raises(ValueError, match=r"must|own"):
             name_in_store(stored)
     else:
         namespace, key = name_in_store(stored)
