@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc
@@ -55,7 +56,6 @@ class Connection:
         self._timeout = _seconds(timeout)
         self._retry = retry
         self._clock = ServiceClock()
-        self._client_number = secrets.randbelow(2**64 - 1) + 1
         self._write_numbers = itertools.count(1)
         self._channel: _Channel | None = None
         self._learning = asyncio.Lock()
@@ -88,6 +88,12 @@ class Connection:
         self._closed = True
         if self._channel is not None:
             await self._channel.channel.close()
+
+    @cached_property
+    def _client_number(self) -> int:
+        # Drawn at the first write: processes forked from the one that made the client must not share it, or the
+        # service takes one's writes for repeats of another's.
+        return secrets.randbelow(2**64 - 1) + 1
 
     def next_request(self) -> record_pb2.RequestId:
         """What makes the next write distinguishable from all others. The time is filled in when it is sent."""
