@@ -123,6 +123,9 @@ async def test_what_grpcurl_is_told_to_send_is_answered(page: Path, service: str
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
 async def test_examples_of_the_client_run(number: int, service: str) -> None:
     source = EXAMPLES[number].replace(ADDRESS, service)
+    if "keepstate.sync" in source:  # a program of its own: it would block this loop
+        await run(sys.executable, "-c", source)
+        return
     code = compile(source, "clients.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     # A namespace for each, so that no example meets another's records.
     async with Client(service, namespace=f"example {number}") as state:

@@ -1,0 +1,237 @@
+"""The client for programs without asyncio: the calls of the asynchronous one, each of which waits for its answer.
+
+::
+
+    with Client("localhost:7400") as state:
+        etag = state.put(key("user", 7), {"name": "Ada"}, ttl=timedelta(hours=1))
+"""
+
+from __future__ import annotations
+
+__all__ = ["Client", "State", "Transaction"]
+
+import asyncio
+import functools
+from asyncio import run_coroutine_threadsafe
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeAlias, TypeVar, overload
+
+from keepstate import client, state, transaction
+from keepstate._connection import DEFAULT_TIMEOUT
+from keepstate._loop_thread import running_loop, wait_for
+from keepstate._repeats import DEFAULT_RETRY, Retry
+from keepstate.codecs import Codec
+
+V = TypeVar("V")
+W = TypeVar("W")
+R = TypeVar("R")
+S = TypeVar("S")
+P = ParamSpec("P")
+
+
+def _waiting(method: Callable[Concatenate[S, P], Coroutine[Any, Any, R]]) -> Callable[Concatenate[Any, P], R]:
+    """A method that does what an asynchronous one does, and waits for it."""
+
+    @functools.wraps(method)
+    def call(self: Any, /, *arguments: P.args, **named: P.kwargs) -> R:
+        loop = running_loop()
+        return wait_for(run_coroutine_threadsafe(method(self._asynchronous, *arguments, **named), loop))
+
+    return call
+
+
+def _passing_on(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[Any, P], R]:
+    """A method that does what one does that needs no waiting."""
+
+    @functools.wraps(method)
+    def call(self: Any, /, *arguments: P.args, **named: P.kwargs) -> R:
+        return method(self._asynchronous, *arguments, **named)
+
+    return call
+
+
+class Transaction(Generic[V]):
+    """One try of a transaction, as a view of one namespace in one store. ``state.transaction`` makes it.
+
+    It is ``keepstate.Transaction`` with reads that wait.
+    """
+
+    def __init__(self, asynchronous: transaction.Transaction[V]) -> None:
+        self._asynchronous = asynchronous
+
+    def namespace(self, name: str) -> Transaction[V]:
+        """The same transaction, store and codec with another namespace. Empty: the default namespace."""
+        return Transaction(self._asynchronous.namespace(name))
+
+    def store(self, name: str) -> Transaction[V]:
+        """The same transaction, namespace and codec in another store. Empty: the service's default store."""
+        return Transaction(self._asynchronous.store(name))
+
+    def using(self, codec: Codec[W]) -> Transaction[W]:
+        """The same transaction, namespace and store with another codec."""
+        return Transaction(self._asynchronous.using(codec))
+
+    get = _waiting(transaction.Transaction[V].get)
+    get_record = _waiting(transaction.Transaction[V].get_record)
+    put = _passing_on(transaction.Transaction[V].put)
+    delete = _passing_on(transaction.Transaction[V].delete)
+    update = _passing_on(transaction.Transaction[V].update)
+    increment = _passing_on(transaction.Transaction[V].increment)
+    append = _passing_on(transaction.Transaction[V].append)
+    merge_patch = _passing_on(transaction.Transaction[V].merge_patch)
+
+
+_Turn: TypeAlias = tuple[transaction.Transaction[V], "asyncio.Future[R]"]
+
+
+class State(Generic[V]):
+    """The records of one namespace in one store, with values that one codec encodes as ``V``.
+
+    It is ``keepstate.State`` with calls that wait: their arguments, answers and errors are the same. Any number of
+    threads may call it. Ctrl-C ends a call that waits; whether a write was applied is then not known.
+
+    Every call may raise RuntimeError, besides what is named on it: in a thread that runs an event loop, which it would
+    block, and in a process that was forked from one that had used a synchronous client.
+    """
+
+    def __init__(self, asynchronous: state.State[V]) -> None:
+        self._asynchronous = asynchronous
+
+    def namespace(self, name: str) -> State[V]:
+        """The same store and codec with another namespace. Empty: the default namespace."""
+        return State(self._asynchronous.namespace(name))
+
+    def store(self, name: str) -> State[V]:
+        """The same namespace and codec in another store. Empty: the service's default store."""
+        return State(self._asynchronous.store(name))
+
+    def using(self, codec: Codec[W]) -> State[W]:
+        """The same namespace and store with another codec."""
+        return State(self._asynchronous.using(codec))
+
+    get = _waiting(state.State[V].get)
+    get_record = _waiting(state.State[V].get_record)
+    put = _waiting(state.State[V].put)
+    delete = _waiting(state.State[V].delete)
+    touch = _waiting(state.State[V].touch)
+    get_many = _waiting(state.State[V].get_many)
+    put_many = _waiting(state.State[V].put_many)
+    batch = _waiting(state.State[V].batch)
+    update = _waiting(state.State[V].update)
+    increment = _waiting(state.State[V].increment)
+    append = _waiting(state.State[V].append)
+    merge_patch = _waiting(state.State[V].merge_patch)
+    transact = _waiting(state.State[V].transact)
+    snapshot = _waiting(state.State[V].snapshot)
+    stores = _waiting(state.State[V].stores)
+    store_info = _waiting(state.State[V].store_info)
+
+    def transaction(
+        self, function: Callable[[Transaction[V]], R], *, tries: int = 10, timeout: timedelta | None = None
+    ) -> R:
+        """Run ``function`` and apply what it writes, all or nothing, if all that it read still holds.
+
+        It runs in this thread, again from the start where others came between. Everything else is as
+        ``keepstate.State.transaction`` says.
+
+        ::
+
+            def move(tx: Transaction[int]) -> None:
+                one, other = tx.get("account:1", default=0), tx.get("account:2", default=0)
+                tx.put("account:1", one - 10)
+                tx.put("account:2", other + 10)
+
+            state.transaction(move)
+        """
+        turns: SimpleQueue[_Turn[V, R] | None] = SimpleQueue()
+
+        async def in_the_callers_thread(tx: transaction.Transaction[V]) -> R:
+            result: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+            turns.put((tx, result))
+            return await result
+
+        loop = running_loop()
+        work = self._asynchronous.transaction(in_the_callers_thread, tries=tries, timeout=timeout)
+        outcome = run_coroutine_threadsafe(work, loop)
+        outcome.add_done_callback(lambda _: turns.put(None))
+        try:
+            while (turn := turns.get()) is not None:
+                tx, result = turn
+                loop.call_soon_threadsafe(_settle, result, function(Transaction(tx)))
+        except BaseException:  # the function's own, or Ctrl-C: neither is the loop's business
+            outcome.cancel()
+            raise
+        return outcome.result()
+
+
+class Client(State[V]):
+    """A client of the state service for programs without asyncio.
+
+    ::
+
+        with Client("localhost:7400") as state:
+            etag = state.put("user:7", {"name": "Ada"}, ttl=timedelta(hours=1))
+
+    Make one and keep it: it holds one connection, opened by the first call, which all calls, views and threads share.
+    It may be made before a process forks, but must not be used before: gRPC does not survive that.
+    """
+
+    @overload
+    def __init__(
+        self: Client[Any],
+        address: str = ...,
+        *,
+        namespace: str = ...,
+        store: str = ...,
+        timeout: timedelta = ...,
+        retry: Retry | None = ...,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        address: str = ...,
+        *,
+        codec: Codec[V],
+        namespace: str = ...,
+        store: str = ...,
+        timeout: timedelta = ...,
+        retry: Retry | None = ...,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        address: str = "localhost:7400",
+        *,
+        codec: Codec[Any] | None = None,
+        namespace: str = "",
+        store: str = "",
+        timeout: timedelta = DEFAULT_TIMEOUT,
+        retry: Retry | None = DEFAULT_RETRY,
+    ) -> None:
+        """Make a client. Nothing is sent yet. The arguments are those of ``keepstate.Client``."""
+        options: dict[str, Any] = {} if codec is None else {"codec": codec}
+        self._client: client.Client[V] = client.Client(
+            address, namespace=namespace, store=store, timeout=timeout, retry=retry, **options
+        )
+        super().__init__(self._client)
+
+    def close(self) -> None:
+        """Close the connection. Calls under way in other threads are cut short; later ones raise RuntimeError."""
+        wait_for(run_coroutine_threadsafe(self._client.close(), running_loop()))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _settle(future: asyncio.Future[R], result: R) -> None:
+    if not future.done():  # it is where the client was closed meanwhile
+        future.set_result(result)
