@@ -116,7 +116,7 @@ class Service:
             self._sidecar = Sidecar(address, max_message_bytes=MAX_MESSAGE_BYTES)
         except ValueError as error:
             raise BadConfiguration(f"{settings.sidecar_address_setting}: {error}") from None
-        catalog = Catalog(self._sidecar, default_store=settings.default_store)
+        catalog = Catalog(self._sidecar, default_store=settings.default_store, shared_stores=settings.shared_stores)
         self._engine = Engine(catalog, settings=settings.engine, clock=self._clock)
         self._server = self._make_server(self._engine, catalog)
         try:

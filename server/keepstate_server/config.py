@@ -15,7 +15,13 @@ from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
 from pydantic_settings.exceptions import SettingsError
 
 from keepstate.durations import parse_duration
@@ -62,6 +68,14 @@ def _duration(value: object) -> object:
     return value
 
 
+def _names(value: object) -> object:
+    names = [each.strip() for each in value.split(",")] if isinstance(value, str) else value
+    for name in names if isinstance(names, list) else ():
+        if isinstance(name, str) and (fault := key_fault(name)):
+            raise ValueError(f"a store's name {fault}")
+    return names
+
+
 def _positive(value: timedelta) -> timedelta:
     if value <= timedelta(0):
         raise ValueError("must be more than 0 s")
@@ -70,6 +84,9 @@ def _positive(value: timedelta) -> timedelta:
 
 Address = Annotated[str, AfterValidator(_address)]
 Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_positive)]
+
+
+Names = Annotated[frozenset[str], NoDecode, BeforeValidator(_names)]
 
 
 def _check_url(text: str) -> None:
@@ -143,6 +160,9 @@ class Settings(SidecarSettings):
     loopback only, the embedded store."""
     default_store: str | None = None
     """Where records are kept that name no store; unset: the sidecar's only state component, if it has only one."""
+
+    shared_stores: Names = frozenset()
+    """Stores in which other programs go on writing the keys that callers write here: names, with commas between."""
 
     longest_delay: Duration = timedelta(seconds=30)
     """A request to a store takes effect within this time or never. The same for all instances on a store."""

@@ -68,6 +68,9 @@ class _Lane:
         self.store = store
         self.locks = KeyLocks()
         self.noting = Noting(store, settings=settings, clock=clock, source=source)
+        if store.shared:
+            # Others delete there and write anew: on Redis the count of a later life soon matches an earlier one's.
+            hints = Hints(size=0, life_ms=0)
         self.writer = Writer(store, hints=hints, resolver=resolver, noting=self.noting, clock=clock, source=source)
 
 

@@ -165,7 +165,7 @@ class Noting:
         found = await read_one(self._store, key, timeout=limit.remaining)
         if isinstance(found, Failure):
             return False
-        there = seen(found or Absence.CERTAIN)
+        there = seen(found or Absence.CERTAIN, shared=self._store.shared)
         return (there.etag, there.base) == (sighting.etag, sighting.base)
 
     # New notes

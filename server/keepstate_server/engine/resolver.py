@@ -66,7 +66,7 @@ class Resolver:
                 if isinstance(result, Failure):
                     _log.warning("read failed", store=store, detail=result.detail)
                     return None
-                found[Location(store, key)] = seen(result)
+                found[Location(store, key)] = result
         return found
 
     async def settle(self, found: Mapping[Location, Sighting], deadline: Deadline) -> dict[Location, Sighting]:
@@ -106,7 +106,7 @@ class Resolver:
         if len(self._known) > _DECISIONS:
             self._known.popitem(last=False)
 
-    async def _look_in(self, store: str, keys: Sequence[str], deadline: Deadline) -> Mapping[str, ReadResult]:
+    async def _look_in(self, store: str, keys: Sequence[str], deadline: Deadline) -> Mapping[str, Sighting | Failure]:
         found: dict[str, ReadResult] = {}
         try:
             where = await self._stores.find(store, timeout=deadline.remaining)
@@ -116,7 +116,9 @@ class Resolver:
             ask = [key for key in keys if found.get(key, Absence.LIKELY) is Absence.LIKELY]
             if ask and not any(isinstance(each, Failure) for each in found.values()):
                 found |= await where.read(ask, consistency=Consistency.STRONG, sure=sure, timeout=deadline.remaining)
-        return found
+        return {
+            key: each if isinstance(each, Failure) else seen(each, shared=where.shared) for key, each in found.items()
+        }
 
     async def _decide_all(
         self, todo: Mapping[Location, Sighting], waited: float, deadline: Deadline

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from keepstate_server.domain.records import VERSION_BYTES, Record, Version
 from keepstate_server.domain.times import Instant
 from keepstate_server.engine.envelope import Decision, Envelope, Intent, decode
-from keepstate_server.engine.trail import Trail, WriteId, write_of
+from keepstate_server.engine.trail import SHORT_BYTES, Trail, WriteId, write_of
 from keepstate_server.stores.base import Absence, Stored, StoreEtag
 
 __all__ = ["NOTHING", "Raw", "Sighting", "seen"]
@@ -19,6 +19,8 @@ class Raw:
     value: bytes
     version: Version
     expire_time: Instant | None
+    shared: bool = False
+    """That program goes on writing here: what the record remembered before may be gone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,13 +95,14 @@ class Sighting:
         """Returns what is remembered here of past writes.
 
         Where nothing stands, all that is older than half a dead record's life (milliseconds) is forgotten: an earlier
-        life may have been collected. Another program's value has forgotten nothing.
+        life may have been collected. Another program's value has forgotten nothing, as long as it was there before all
+        writes of ours; in a shared store it may have come later, and has forgotten everything.
         """
         match self.content:
             case Envelope() as envelope:
                 return envelope.trail
             case Raw() as raw:
-                return Trail(earlier=raw.version[:8])
+                return Trail(earlier=raw.version[:SHORT_BYTES], forgotten=now if raw.shared else Instant(0))
             case None:
                 return Trail(forgotten=Instant(now - half_dead_life))
 
@@ -115,8 +118,8 @@ NOTHING = Sighting()
 _PERHAPS_NOTHING = Sighting(hinted=True)
 
 
-def seen(found: Stored | Absence) -> Sighting:
-    """Returns what a read showed."""
+def seen(found: Stored | Absence, *, shared: bool = False) -> Sighting:
+    """Returns what a read showed; ``shared``: of a store in which other programs go on writing the same keys."""
     if isinstance(found, Absence):
         return NOTHING if found is Absence.CERTAIN else _PERHAPS_NOTHING
     stored = found
@@ -124,5 +127,6 @@ def seen(found: Stored | Absence) -> Sighting:
         return Sighting(etag=stored.etag, content=envelope)
     # The store's etag alone would not do: on Redis it starts again with each life of the key.
     digest = hashlib.sha256(stored.etag.encode() + b"\0" + stored.data).digest()
-    raw = Raw(value=stored.data, version=Version(digest[:VERSION_BYTES]), expire_time=stored.expire_time)
+    version = Version(digest[:VERSION_BYTES])
+    raw = Raw(value=stored.data, version=version, expire_time=stored.expire_time, shared=shared)
     return Sighting(etag=stored.etag, content=raw)

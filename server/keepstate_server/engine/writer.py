@@ -106,7 +106,9 @@ class Writer:
             if isinstance(failure := found[key], Failure):
                 _log.warning("read failed", store=self._store.name, detail=failure.detail)
                 self._unread(group)
-        sightings = {key: seen(each) for key, each in found.items() if not isinstance(each, Failure)}
+        sightings = {
+            key: seen(each, shared=self._store.shared) for key, each in found.items() if not isinstance(each, Failure)
+        }
         if any(sighting.intent for sighting in sightings.values()):
             sightings = await self._settle(groups, sightings, deadline)
         now = self._clock.now()

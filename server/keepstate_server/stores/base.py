@@ -136,6 +136,11 @@ class StateStore(Protocol):
         """Whether a read shows the expiry that another program gave a value."""
         ...
 
+    @property
+    def shared(self) -> bool:
+        """Whether other programs go on writing the keys that callers write here."""
+        ...
+
     async def read(
         self, keys: Sequence[str], *, consistency: Consistency, sure: bool, timeout: float
     ) -> Mapping[str, ReadResult]:

@@ -1,7 +1,7 @@
 """Which stores the sidecar has."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -37,10 +37,16 @@ class StoreInfo:
 class Catalog:
     """The sidecar's state components, by name; asked for once, and again when an unknown one is named."""
 
-    def __init__(self, sidecar: Sidecar, *, default_store: str | None) -> None:
-        """``default_store`` is where records are kept that name none; None: the only store, if there is only one."""
+    def __init__(
+        self, sidecar: Sidecar, *, default_store: str | None, shared_stores: Collection[str] = frozenset()
+    ) -> None:
+        """``default_store`` is where records are kept that name none; None: the only store, if there is only one.
+
+        In ``shared_stores`` other programs go on writing the keys that callers write.
+        """
         self._sidecar = sidecar
         self._default = default_store
+        self._shared = frozenset(shared_stores)
         self._components: dict[str, Component] = {}
         self._stores: dict[str, StateStore] = {}
         self._asked_at = float("-inf")
@@ -97,7 +103,7 @@ class Catalog:
         return StoreInfo(
             component=component,
             is_default=is_default,
-            promises=knowledge.promises(store.isolation),
+            promises=knowledge.promises(store.isolation, shared=store.shared),
             durability=knowledge.durability,
         )
 
@@ -127,11 +133,14 @@ class Catalog:
                 knowledge = knowledge_of(component)
                 self._stores.pop(name, None)
                 if knowledge:
-                    self._stores[name] = knowledge.make(self._sidecar, component)
+                    self._stores[name] = knowledge.make(self._sidecar, component, shared=name in self._shared)
                 else:
                     _log.warning("store not used", store=name, reason=refusal_of(component))
         for gone in self._components.keys() - found.keys():
             self._stores.pop(gone, None)
+        if found != self._components:
+            for unknown in sorted(self._shared - found.keys()):
+                _log.warning("KEEPSTATE_SHARED_STORES names a store that the sidecar does not have", store=unknown)
         self._components = found
         self._asked_at = asyncio.get_running_loop().time()
 

@@ -77,9 +77,10 @@ class DaprStore:
     bulk_absence = Absence.LIKELY
     """What it means that a bulk read found nothing under a key."""
 
-    def __init__(self, sidecar: Sidecar, component: Component) -> None:
-        """Speaks to ``component`` through ``sidecar``."""
+    def __init__(self, sidecar: Sidecar, component: Component, *, shared: bool = False) -> None:
+        """Speaks to ``component`` through ``sidecar``; ``shared``: other programs go on writing the same keys."""
         self.component = component
+        self.shared = shared
         self._sidecar = sidecar
         self._transactions_keep_values: bool | None = None  # not known yet
         self._probed_connection = -1

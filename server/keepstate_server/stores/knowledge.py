@@ -4,10 +4,11 @@ Seen on live sidecars; docs/stores.md has what was seen. A component that is not
 capabilities hide what matters.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
+from typing import Protocol
 
 from keepstate_server.domain.promises import TITLES, Keeping, PromiseStatus
 from keepstate_server.stores.base import Absence, Isolation, StateStore
@@ -18,19 +19,32 @@ from keepstate_server.stores.sql import SqlStore
 __all__ = ["Knowledge", "knowledge_of", "refusal_of"]
 
 
+class MakeStore(Protocol):
+    """Makes what the engine sees of a component."""
+
+    def __call__(self, sidecar: Sidecar, component: Component, *, shared: bool) -> StateStore:
+        """``shared``: other programs go on writing the same keys."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Knowledge:
     """How one kind of component is used."""
 
-    make: Callable[[Sidecar, Component], StateStore]
+    make: MakeStore
     durability: str
     """What the store may lose of acknowledged writes."""
     expiry: str = ""
     """What is to be known of expiry (promise 7)."""
 
-    def promises(self, isolation: Isolation) -> list[PromiseStatus]:
-        """Returns how each promise is kept on such a store, given the isolation of its calls."""
+    def promises(self, isolation: Isolation, *, shared: bool = False) -> list[PromiseStatus]:
+        """Returns how each promise is kept on such a store, given the isolation of its calls.
+
+        ``shared``: other programs go on writing the same keys.
+        """
         special = {
+            3: PromiseStatus(number=3, keeping=Keeping.STAGED, reason=_SHARED_ETAGS if shared else ""),
+            11: PromiseStatus(number=11, keeping=Keeping.STAGED, reason=_SHARED_REPEATS if shared else ""),
             7: PromiseStatus(number=7, keeping=Keeping.STAGED, reason=self.expiry),
             9: PromiseStatus(number=9, keeping=Keeping.NATIVE, reason="staged where other stores take part")
             if isolation is Isolation.ROLLBACK
@@ -39,6 +53,11 @@ class Knowledge:
         }
         return [special.get(number) or PromiseStatus(number=number, keeping=Keeping.STAGED) for number in TITLES]
 
+
+_SHARED_ETAGS = "shared: ends where another program deletes a record, and a write under way may bring that back"
+_SHARED_REPEATS = (
+    "shared: a repeat after another program's write is OUTCOME_UNKNOWN, after its delete it may be applied again"
+)
 
 _SQL_EXPIRY = "the store removes a dead record once its dead life is over"
 

@@ -21,9 +21,11 @@ class SqlStore(DaprStore):
     tells_expiry = True
     removes_dead = True
 
-    def __init__(self, sidecar: Sidecar, component: Component, *, bulk_absence: Absence = Absence.LIKELY) -> None:
+    def __init__(
+        self, sidecar: Sidecar, component: Component, *, shared: bool = False, bulk_absence: Absence = Absence.LIKELY
+    ) -> None:
         """Speaks to ``component``; ``bulk_absence`` says what it means that a bulk read found nothing under a key."""
-        super().__init__(sidecar, component)
+        super().__init__(sidecar, component, shared=shared)
         self.bulk_absence = bulk_absence
 
     @property

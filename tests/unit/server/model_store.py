@@ -95,6 +95,8 @@ class ModelStore:
     prepare_faults: deque[str] = field(default_factory=deque)
     adopt_faults: deque[str] = field(default_factory=deque)
     scope: str = "the first connection"
+    shared: bool = False
+    """Other programs go on writing the same keys."""
     adopting_rewrites: bool = False
     """A value is adopted by writing it again as it is, as where Dapr encrypts."""
     before_read: deque[Step] = field(default_factory=deque)

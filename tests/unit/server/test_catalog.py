@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import structlog
 from grpc import StatusCode
 
 from keepstate_server.domain.errors import StoreNotFound, StoreUnavailable, UnsupportedByStore
@@ -182,7 +183,7 @@ def test_an_absence_in_a_bulk_read_is_certain_only_where_it_is_single_reads(
     each = component("any", type_, version)
     knowledge = knowledge_of(each)
     assert knowledge is not None
-    store = knowledge.make(sidecar, each)
+    store = knowledge.make(sidecar, each, shared=False)
     assert isinstance(store, RedisStore | SqlStore)
     assert store.bulk_absence is absence
 
@@ -197,3 +198,22 @@ def test_transactions_are_staged_where_the_store_does_not_roll_back(isolation: I
     promise = knowledge.promises(isolation)[8]
     assert (promise.number, promise.keeping) == (9, keeping)
     assert promise.reason
+
+
+async def test_a_store_that_is_shared_says_where_etags_and_repeats_end(sidecar: FakeSidecar) -> None:
+    catalog = Catalog(sidecar, default_store=None, shared_stores={"cache"})
+    assert (await catalog.find("cache", timeout=1)).shared
+    assert not (await catalog.find("db", timeout=1)).shared
+    shared, alone = [
+        [each.number for each in (await catalog.info(name, timeout=1)).promises if each.reason.startswith("shared: ")]
+        for name in ("cache", "db")
+    ]
+    assert (shared, alone) == ([3, 11], [])
+
+
+async def test_a_shared_store_that_the_sidecar_does_not_have_is_logged_once(sidecar: FakeSidecar) -> None:
+    catalog = Catalog(sidecar, default_store=None, shared_stores={"cache", "cahce"})
+    with structlog.testing.capture_logs() as logs:
+        await catalog.refresh(timeout=1)
+        await catalog.refresh(timeout=1)
+    assert [each["store"] for each in logs if "KEEPSTATE_SHARED_STORES" in each["event"]] == ["cahce"]

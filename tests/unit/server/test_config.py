@@ -42,6 +42,14 @@ def test_without_any_setting_everything_stays_on_loopback_and_embedded(settings:
     assert found.value_limit == found.limits.value_bytes == 1024 * 1024
 
 
+@pytest.mark.parametrize("file", ["shared_stores: [redis, orders]", "shared_stores: redis, orders"])
+def test_shared_stores_are_a_list_or_names_with_commas_between(settings: Load, file: str) -> None:
+    names = {"redis", "orders"}
+    assert settings().shared_stores == frozenset()
+    assert settings(file=file).shared_stores == names
+    assert settings({"KEEPSTATE_SHARED_STORES": " redis,orders"}).shared_stores == names
+
+
 # Wrong ones
 
 WRONG: list[tuple[dict[str, str], str]] = [
@@ -60,6 +68,8 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ({"KEEPSTATE_INSECURE": "true", "KEEPSTATE_LISTEN": "0.0.0.0:7400"}, "KEEPSTATE_SIDECAR"),
     ({"KEEPSTATE_DEFAULT_STORE": "a\n"}, "KEEPSTATE_DEFAULT_STORE"),
     ({"KEEPSTATE_DEFAULT_STORE": "a||b"}, "KEEPSTATE_DEFAULT_STORE"),
+    ({"KEEPSTATE_SHARED_STORES": "a,,b"}, "KEEPSTATE_SHARED_STORES"),
+    ({"KEEPSTATE_SHARED_STORES": "a||b"}, "KEEPSTATE_SHARED_STORES"),
     ({"KEEPSTATE_LONGEST_DELAY": "soon"}, "KEEPSTATE_LONGEST_DELAY"),
     ({"KEEPSTATE_LONGEST_DELAY": "0"}, "KEEPSTATE_LONGEST_DELAY"),
     ({"KEEPSTATE_LONGEST_DELAY": "-5s"}, "KEEPSTATE_LONGEST_DELAY"),

@@ -302,3 +302,12 @@ async def test_a_cancelled_batch_leaves_nothing_half_looked_into(service: Servic
     results = await service.all([Put(name=name(f"k{number}"), value=b"w") for number in range(5)])
     assert all(isinstance(result, Written) for result in results)
     assert len(service.store.applied) == 10
+
+
+async def test_in_a_shared_store_no_write_rests_on_a_hint(service: Service) -> None:
+    service.store.shared = True
+    await service.one(Put(name=name(), value=b"first"))
+    await service.one(Get(name=name()))
+    service.store.calls.clear()
+    await service.one(Put(name=name(), value=b"second"))
+    assert [call.kind for call in service.store.calls] == ["read", "write"]

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from keepstate_server.domain.errors import RecordChanged, RecordExists, StoreUnavailable, UnsupportedByStore
+from keepstate_server.domain.errors import (
+    OutcomeUnknown,
+    RecordChanged,
+    RecordExists,
+    StoreUnavailable,
+    UnsupportedByStore,
+)
 from keepstate_server.domain.operations import Found, Get, Put, Touch, Touched, Written
 from keepstate_server.domain.records import ABSENT, KEEP_EXPIRY
 from keepstate_server.domain.times import Instant
 from tests.unit.server.cases import name
-from tests.unit.server.hand import MINUTE, SECOND
+from tests.unit.server.hand import MINUTE, SECOND, again
 from tests.unit.server.model_store import WriteFault
 from tests.unit.server.writer.conftest import LOST, Bench
 
@@ -141,3 +147,44 @@ async def test_a_value_that_another_program_wrote_after_the_adoption_is_adopted_
     assert [call.kind for call in redis.store.calls] == ["read", "adopt", "write", "read", "adopt", "write"]
     redis.clock.advance(MINUTE)
     assert await redis.value() == b"mine"
+
+
+# Where that program goes on writing
+
+
+async def test_a_repeat_after_another_programs_write_is_not_guessed_in_a_shared_store(bench: Bench) -> None:
+    bench.store.shared = True
+    request = bench.requests.new()
+    assert isinstance(await bench.one(Put(name=name(), value=b"mine", request=request)), Written)
+    bench.store.put_raw("k", b"raw")
+    result = await bench.one(Put(name=name(), value=b"mine", request=again(request)))
+    assert isinstance(result, OutcomeUnknown)
+    assert result.for_good
+    assert bench.store.stands("k") == b"raw"
+
+
+async def test_what_a_shared_store_forgot_stays_forgotten_in_the_envelope(bench: Bench) -> None:
+    bench.store.shared = True
+    request = bench.requests.new()
+    bench.store.put_raw("k", b"raw")
+    await bench.put(b"mine")
+    assert isinstance(await bench.one(Put(name=name(), value=b"late", request=again(request))), OutcomeUnknown)
+    bench.clock.advance(MINUTE)
+    request = bench.requests.new()
+    assert isinstance(await bench.one(Put(name=name(), value=b"new", request=again(request))), Written)
+
+
+async def test_a_lost_reply_under_another_programs_write_is_not_guessed_in_a_shared_store(bench: Bench) -> None:
+    bench.store.shared = True
+    bench.store.put_raw("k", b"raw")
+
+    async def writes() -> None:
+        bench.store.put_raw("k", b"another")
+
+    async def nothing() -> None:
+        pass
+
+    bench.store.write_faults.append(WriteFault.REPLY_LOST)
+    bench.store.before_read.extend([nothing, writes])
+    assert isinstance(await bench.one(Put(name=name(), value=b"mine")), OutcomeUnknown)
+    assert bench.store.stands("k") == b"another"
