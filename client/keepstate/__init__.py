@@ -49,6 +49,7 @@ __all__ = [
     "StoreInfo",
     "StoreNotFound",
     "Text",
+    "Tls",
     "Touch",
     "Touched",
     "Transaction",
@@ -97,4 +98,5 @@ from keepstate.operations import Append, Check, Delete, Get, Increment, MergePat
 from keepstate.records import Committed, Consistency, Record, RecordName, Touched, Updated
 from keepstate.state import State
 from keepstate.stores import Keeping, Promise, StoreInfo
+from keepstate.tls import Tls
 from keepstate.transaction import Transaction

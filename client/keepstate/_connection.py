@@ -23,6 +23,7 @@ from keepstate import errors
 from keepstate._clock import ServiceClock, elapsed
 from keepstate._repeats import DEFAULT_RETRY, Attempts, Part, Retry
 from keepstate._status import error_of_call
+from keepstate.tls import Tls, credentials_of, explained
 from keepstate.v1 import record_pb2, store_service_pb2
 from keepstate.v1 import state_service_pb2 as pb
 from keepstate.v1.state_service_pb2_grpc import StateServiceStub
@@ -49,10 +50,12 @@ DEFAULT_TIMEOUT = timedelta(seconds=10)
 class Connection:
     """Calls the service. Opened by the first use, in the event loop of that use."""
 
-    def __init__(self, address: str, *, timeout: timedelta, retry: Retry | None) -> None:
+    def __init__(self, address: str, *, timeout: timedelta, retry: Retry | None, tls: Tls | None = None) -> None:
         if address.startswith(("http://", "https://")):
             raise ValueError(f"address must be host:port, without a scheme: {address!r}")
         self._address = address
+        self._tls = tls
+        self._credentials = credentials_of(tls) if tls else None
         self._timeout = _seconds(timeout)
         self._retry = retry
         self._clock = ServiceClock()
@@ -80,7 +83,12 @@ class Connection:
         if self._closed:
             raise RuntimeError("the client is closed")
         if self._channel is None:
-            self._channel = _Channel(grpc.aio.insecure_channel(self._address, options=_options()))
+            options = _options(self._tls)
+            if self._credentials is None:
+                channel = grpc.aio.insecure_channel(self._address, options=options)
+            else:
+                channel = grpc.aio.secure_channel(self._address, self._credentials, options=options)
+            self._channel = _Channel(channel)
         return self._channel
 
     async def close(self) -> None:
@@ -185,6 +193,7 @@ class Connection:
         except grpc.aio.AioRpcError as error:
             self._observe(error.trailing_metadata(), sent=sent)
             failure = error_of_call(error, writes=writes)
+            failure.message = explained(failure.message, self._tls)
             # An answer of the service says all there is to say. Otherwise gRPC's own account of it helps.
             raise failure from (None if failure.reason else error)
         except asyncio.CancelledError:
@@ -238,8 +247,10 @@ def request_of(message: Message) -> record_pb2.RequestId | None:
     return None
 
 
-def _options() -> list[tuple[str, str | int]]:
+def _options(tls: Tls | None) -> list[tuple[str, str | int]]:
+    named = [] if tls is None or tls.server_name is None else [("grpc.ssl_target_name_override", tls.server_name)]
     return [
+        *named,
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.keepalive_time_ms", 60_000),  # the service lets clients ping every 10 s; proxies may not

@@ -13,6 +13,7 @@ from keepstate._messages import Scope
 from keepstate._repeats import DEFAULT_RETRY, Retry
 from keepstate.codecs import Codec, Json
 from keepstate.state import State
+from keepstate.tls import Tls
 
 V = TypeVar("V")
 
@@ -25,8 +26,7 @@ class Client(State[V]):
         async with Client("localhost:7400") as state:
             etag = await state.put("user:7", {"name": "Ada"}, ttl=timedelta(hours=1))
 
-    Make one and keep it: it holds one connection, opened by the first call, which all calls and views share. In this
-    version the connection is plaintext.
+    Make one and keep it: it holds one connection, opened by the first call, which all calls and views share.
     """
 
     @overload
@@ -38,6 +38,7 @@ class Client(State[V]):
         store: str = ...,
         timeout: timedelta = ...,
         retry: Retry | None = ...,
+        tls: Tls | None = ...,
     ) -> None: ...
 
     @overload
@@ -50,6 +51,7 @@ class Client(State[V]):
         store: str = ...,
         timeout: timedelta = ...,
         retry: Retry | None = ...,
+        tls: Tls | None = ...,
     ) -> None: ...
 
     def __init__(
@@ -61,6 +63,7 @@ class Client(State[V]):
         store: str = "",
         timeout: timedelta = DEFAULT_TIMEOUT,
         retry: Retry | None = DEFAULT_RETRY,
+        tls: Tls | None = None,
     ) -> None:
         """Make a client. Nothing is sent yet.
 
@@ -71,8 +74,12 @@ class Client(State[V]):
             store: the Dapr state component that keeps the records. Empty: the service's default store.
             timeout: how long a call may take, with its repeats, unless the call has its own.
             retry: how calls are repeated when the service is unavailable or an answer was lost. None: not at all.
+            tls: how the connection is encrypted. None: not at all, for a service on this machine.
+
+        Raises:
+            ValueError: the address has a scheme, or a file of ``tls`` is not what it should be.
         """
-        connection = Connection(address, timeout=timeout, retry=retry)
+        connection = Connection(address, timeout=timeout, retry=retry, tls=tls)
         super().__init__(connection, Scope(store=store, namespace=namespace, codec=codec or Json()))
 
     async def close(self) -> None:

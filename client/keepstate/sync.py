@@ -24,6 +24,7 @@ from keepstate._connection import DEFAULT_TIMEOUT
 from keepstate._loop_thread import running_loop, wait_for
 from keepstate._repeats import DEFAULT_RETRY, Retry
 from keepstate.codecs import Codec
+from keepstate.tls import Tls
 
 V = TypeVar("V")
 W = TypeVar("W")
@@ -188,6 +189,7 @@ class Client(State[V]):
         store: str = ...,
         timeout: timedelta = ...,
         retry: Retry | None = ...,
+        tls: Tls | None = ...,
     ) -> None: ...
 
     @overload
@@ -200,6 +202,7 @@ class Client(State[V]):
         store: str = ...,
         timeout: timedelta = ...,
         retry: Retry | None = ...,
+        tls: Tls | None = ...,
     ) -> None: ...
 
     def __init__(
@@ -211,11 +214,12 @@ class Client(State[V]):
         store: str = "",
         timeout: timedelta = DEFAULT_TIMEOUT,
         retry: Retry | None = DEFAULT_RETRY,
+        tls: Tls | None = None,
     ) -> None:
         """Make a client. Nothing is sent yet. The arguments are those of ``keepstate.Client``."""
         options: dict[str, Any] = {} if codec is None else {"codec": codec}
         self._client: client.Client[V] = client.Client(
-            address, namespace=namespace, store=store, timeout=timeout, retry=retry, **options
+            address, namespace=namespace, store=store, timeout=timeout, retry=retry, tls=tls, **options
         )
         super().__init__(self._client)
 

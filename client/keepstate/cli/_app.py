@@ -13,23 +13,19 @@ from typing import Annotated
 import typer
 
 from keepstate.cli import _show as show
-from keepstate.cli._calls import EXIT_CODES, EXIT_NOT_FOUND, Target, call, fail
+from keepstate.cli._calls import EXIT_CODES, EXIT_NOT_FOUND, call, fail
 from keepstate.cli._extensions import add_extensions
 from keepstate.cli._options import (
-    DEFAULT_ADDRESS,
-    Address,
     ConsistencyOption,
     ExpireAt,
     IfEtag,
     IfExists,
     Key,
-    Namespace,
     Output,
     OutputFormat,
-    Store,
-    Timeout,
     Ttl,
 )
+from keepstate.cli._target import Target, with_target
 from keepstate.codecs import Bytes
 from keepstate.records import Consistency
 
@@ -60,20 +56,17 @@ def _keepstate(
 
 
 @app.command()
+@with_target()
 def get(
     key: Key,
+    target: Target,
     output: Output = OutputFormat.TABLE,
-    address: Address = DEFAULT_ADDRESS,
-    store: Store = "",
-    namespace: Namespace = "",
-    timeout: Timeout = None,
     consistency: ConsistencyOption = Consistency.STRONG,
 ) -> None:
     """Print the record under KEY. Exit code 1: there is none.
 
     -o value prints exactly the bytes of the value, with an end of line added on a terminal alone.
     """
-    target = Target(address=address, store=store, namespace=namespace, timeout=timeout)
     record = call(target, lambda state: state.get_record(key, codec=Bytes(), consistency=consistency))
     if record is None:
         fail(f"not found: there is no such record: {key!r}", EXIT_NOT_FOUND)
@@ -81,8 +74,10 @@ def get(
 
 
 @app.command()
+@with_target()
 def put(
     key: Key,
+    target: Target,
     value: Annotated[str | None, typer.Argument(metavar="VALUE", help="The value; - reads standard input.")] = None,
     file: Annotated[
         Path | None,
@@ -115,10 +110,6 @@ def put(
         bool, typer.Option("--keep-expiry", envvar="KEEPSTATE_KEEP_EXPIRY", help="Keep the expiry that the record has.")
     ] = False,
     output: Output = OutputFormat.TABLE,
-    address: Address = DEFAULT_ADDRESS,
-    store: Store = "",
-    namespace: Namespace = "",
-    timeout: Timeout = None,
     consistency: ConsistencyOption = Consistency.STRONG,
 ) -> None:
     """Store VALUE under KEY and print the new etag.
@@ -127,7 +118,6 @@ def put(
     """
     data = _value(value, file)
     codec = Bytes(content_type=content_type or _content_type(data))
-    target = Target(address=address, store=store, namespace=namespace, timeout=timeout)
     etag = call(
         target,
         lambda state: state.put(
@@ -147,19 +137,16 @@ def put(
 
 
 @app.command()
+@with_target()
 def delete(
     key: Key,
+    target: Target,
     if_exists: IfExists = False,
     if_etag: IfEtag = None,
     output: Output = OutputFormat.TABLE,
-    address: Address = DEFAULT_ADDRESS,
-    store: Store = "",
-    namespace: Namespace = "",
-    timeout: Timeout = None,
     consistency: ConsistencyOption = Consistency.STRONG,
 ) -> None:
     """Delete the record under KEY and print whether it was there. It need not be, unless --if-exists is given."""
-    target = Target(address=address, store=store, namespace=namespace, timeout=timeout)
     existed = call(
         target,
         lambda state: state.delete(key, if_exists=if_exists, if_etag=if_etag, consistency=consistency),
@@ -168,8 +155,10 @@ def delete(
 
 
 @app.command()
+@with_target()
 def touch(
     key: Key,
+    target: Target,
     ttl: Ttl = None,
     expire_at: ExpireAt = None,
     never: Annotated[
@@ -177,14 +166,9 @@ def touch(
     ] = False,
     if_etag: IfEtag = None,
     output: Output = OutputFormat.TABLE,
-    address: Address = DEFAULT_ADDRESS,
-    store: Store = "",
-    namespace: Namespace = "",
-    timeout: Timeout = None,
     consistency: ConsistencyOption = Consistency.STRONG,
 ) -> None:
     """Move the expiry of the record under KEY, by one of --ttl, --expire-at and --never, and print when it is now."""
-    target = Target(address=address, store=store, namespace=namespace, timeout=timeout)
     touched = call(
         target,
         lambda state: state.touch(
@@ -196,14 +180,13 @@ def touch(
 
 
 @app.command()
+@with_target("store", "namespace")
 def stores(
+    target: Target,
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show this one, with its promises.")] = None,
     output: Output = OutputFormat.TABLE,
-    address: Address = DEFAULT_ADDRESS,
-    timeout: Timeout = None,
 ) -> None:
     """List the stores, or show one, and which promises of the contract each one keeps. -o value prints names alone."""
-    target = Target(address=address, timeout=timeout)
     if name is None:
         show.stores(call(target, lambda state: state.stores()), output)
     else:

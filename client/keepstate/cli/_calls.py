@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["EXIT_CODES", "EXIT_NOT_FOUND", "Target", "call", "exit_code", "fail"]
+__all__ = ["EXIT_CODES", "EXIT_NOT_FOUND", "call", "exit_code", "fail"]
 
 import asyncio
 import re
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -17,6 +15,7 @@ import typer
 
 from keepstate import AlreadyExists, Bytes, Client, Conflict, KeepstateError, OutcomeUnknown, State, Unavailable
 from keepstate._connection import DEFAULT_TIMEOUT
+from keepstate.cli._target import Target
 
 T = TypeVar("T")
 
@@ -41,16 +40,6 @@ Exit codes:
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """Whom to call, and how long to wait."""
-
-    address: str
-    store: str = ""
-    namespace: str = ""
-    timeout: timedelta | None = None
-
-
 def call(target: Target, work: Callable[[State[Any]], Awaitable[T]]) -> T:
     """Do ``work`` with a client, or end the process with the reason on standard error."""
     try:
@@ -65,6 +54,7 @@ async def _call(target: Target, work: Callable[[State[Any]], Awaitable[T]]) -> T
     # No repeats: a person or a script would rather know at once, and can decide better.
     client = Client(
         target.address,
+        tls=target.tls,
         codec=Bytes(),
         namespace=target.namespace,
         store=target.store,
@@ -100,15 +90,20 @@ def fail(reason: str, code: int) -> NoReturn:
 def _reason(error: KeepstateError, address: str) -> str:
     kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
     if isinstance(error, Unavailable) and not error.reason:
-        return f"{kind}: no service answers at {address}: {error}"
+        return f"{kind}: no answer from {address}: {error}"
     if isinstance(error, AlreadyExists | Conflict) and error.etag:
         return f"{kind}: {error} (its etag is {error.etag})"
     return kind if str(error).lower() == kind else f"{kind}: {error}"
 
 
 def _as_flags(words: str) -> str:
-    return re.sub(r"\b(if_(absent|exists|etag)|ttl|expire_at|keep_expiry|never)\b", _flag, words)
+    names = (
+        r"(?<!\S)tls\.\w+"
+        if words.startswith("tls.")
+        else r"\b(if_(absent|exists|etag)|ttl|expire_at|keep_expiry|never)\b"
+    )
+    return re.sub(names, _flag, words)
 
 
 def _flag(argument: re.Match[str]) -> str:
-    return "--" + argument[0].replace("_", "-")
+    return "--" + re.sub("[_.]", "-", argument[0])

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 __all__ = [
-    "DEFAULT_ADDRESS",
-    "Address",
     "ConsistencyOption",
     "ExpireAt",
     "IfEtag",
     "IfExists",
     "Key",
-    "Namespace",
     "Output",
     "OutputFormat",
-    "Store",
-    "Timeout",
     "Ttl",
 ]
 
@@ -26,8 +21,6 @@ import typer
 
 from keepstate.durations import parse_duration
 from keepstate.records import Consistency
-
-DEFAULT_ADDRESS = "localhost:7400"
 
 
 class OutputFormat(StrEnum):
@@ -58,24 +51,6 @@ def moment(text: str) -> datetime:
 
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="The record's key, e.g. user:7.", show_default=False)]
-
-Address = Annotated[str, typer.Option("--address", envvar="KEEPSTATE_ADDRESS", help="Where the service listens.")]
-
-Store = Annotated[
-    str,
-    typer.Option("--store", envvar="KEEPSTATE_STORE", help="The Dapr state component; else the service's default."),
-]
-
-Namespace = Annotated[
-    str, typer.Option("--namespace", envvar="KEEPSTATE_NAMESPACE", help="The namespace; else the default one.")
-]
-
-Timeout = Annotated[
-    timedelta | None,
-    typer.Option(
-        "--timeout", envvar="KEEPSTATE_TIMEOUT", parser=duration, metavar="DURATION", help="E.g. 500ms; else 10s."
-    ),
-]
 
 Output = Annotated[
     OutputFormat,

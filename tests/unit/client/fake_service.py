@@ -125,8 +125,8 @@ class FakeService:
         """Which calls there were."""
         return [name for name, _ in self.calls]
 
-    async def serve(self) -> tuple[grpc.aio.Server, str]:
-        """Start serving, and return the server and its address."""
+    async def serve(self, credentials: grpc.ServerCredentials | None = None) -> tuple[grpc.aio.Server, str]:
+        """Start serving, by TLS if there are credentials, and return the server and its address."""
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 16 << 20)])
         state = self._state_methods()
         stores: dict[str, tuple[type[Message], Callable[[Any], Message]]] = {
@@ -143,7 +143,10 @@ class FakeService:
             server.add_generic_rpc_handlers(
                 (grpc.method_handlers_generic_handler(f"keepstate.v1.{service}", handlers),)
             )
-        port = server.add_insecure_port("localhost:0")
+        if credentials is None:
+            port = server.add_insecure_port("localhost:0")
+        else:
+            port = server.add_secure_port("localhost:0", credentials)
         await server.start()
         return server, f"localhost:{port}"
 

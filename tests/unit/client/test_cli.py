@@ -50,7 +50,7 @@ async def run(address: str, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from keepstate.cli import main; main()", *arguments]
+    return [sys.executable, "-c", "from keepstate_program import main; main()", *arguments]
 
 
 async def process(*arguments: str, **environment: str) -> tuple[int | None, bytes, bytes]:
@@ -204,7 +204,7 @@ async def test_a_failure_is_one_line_and_an_exit_code(run: Run, arguments: list[
 async def test_an_outage_is_69_and_is_not_waited_out(run: Run, service: FakeService) -> None:
     nobody = await run("get", "a", "--address", "localhost:1")
     assert nobody.exit_code == 69
-    assert nobody.stderr.startswith("keepstate: unavailable: no service answers at localhost:1: ")
+    assert nobody.stderr.startswith("keepstate: unavailable: no answer from localhost:1: ")
     assert nobody.stderr.count("\n") == 1
     service.script.append(refusal(CODE.UNAVAILABLE, "STORE_UNAVAILABLE", message="store 'redis' does not answer"))
     down = await run("get", "a")

@@ -1,0 +1,104 @@
+"""The flags that say whom a command calls, and how: the same on every command that calls the service."""
+
+from __future__ import annotations
+
+__all__ = ["Target", "with_target"]
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from keepstate.cli._options import duration
+from keepstate.tls import Tls
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Whom to call, how, and how long to wait."""
+
+    address: str
+    store: str = ""
+    namespace: str = ""
+    timeout: timedelta | None = None
+    tls: Tls | None = None
+
+
+def _target(
+    address: Annotated[
+        str, typer.Option("--address", envvar="KEEPSTATE_ADDRESS", help="Where the service listens.")
+    ] = "localhost:7400",
+    store: Annotated[
+        str,
+        typer.Option("--store", envvar="KEEPSTATE_STORE", help="The Dapr state component; else the service's default."),
+    ] = "",
+    namespace: Annotated[
+        str, typer.Option("--namespace", envvar="KEEPSTATE_NAMESPACE", help="The namespace; else the default one.")
+    ] = "",
+    timeout: Annotated[
+        timedelta | None,
+        typer.Option(
+            "--timeout", envvar="KEEPSTATE_TIMEOUT", parser=duration, metavar="DURATION", help="E.g. 500ms; else 10s."
+        ),
+    ] = None,
+    tls: Annotated[
+        bool, typer.Option("--tls", envvar="KEEPSTATE_TLS", help="Call by TLS. The next four imply it.")
+    ] = False,
+    tls_ca: Annotated[
+        Path | None,
+        typer.Option(
+            "--tls-ca", envvar="KEEPSTATE_TLS_CA", help="The CA of the service's certificate; else the system's CAs."
+        ),
+    ] = None,
+    tls_client_cert: Annotated[
+        Path | None,
+        typer.Option("--tls-client-cert", envvar="KEEPSTATE_TLS_CLIENT_CERT", help="The caller's own certificate."),
+    ] = None,
+    tls_client_key: Annotated[
+        Path | None, typer.Option("--tls-client-key", envvar="KEEPSTATE_TLS_CLIENT_KEY", help="The key of it.")
+    ] = None,
+    tls_server_name: Annotated[
+        str | None,
+        typer.Option(
+            "--tls-server-name",
+            envvar="KEEPSTATE_TLS_SERVER_NAME",
+            metavar="NAME",
+            help="The name in the service's certificate; else the address's host.",
+        ),
+    ] = None,
+) -> Target:
+    if (tls_client_cert is None) != (tls_client_key is None):
+        raise typer.BadParameter("give both --tls-client-cert and --tls-client-key, or none of them")
+    wanted = Tls(ca=tls_ca, client_cert=tls_client_cert, client_key=tls_client_key, server_name=tls_server_name)
+    secure = tls or wanted != Tls()
+    return Target(address=address, store=store, namespace=namespace, timeout=timeout, tls=wanted if secure else None)
+
+
+def with_target(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command flags, but those named here, in the place of its parameter ``target``."""
+    flags = {name: flag for name, flag in _parameters_of(_target).items() if name not in without}
+
+    def change(command: Callable[..., None]) -> Callable[..., None]:
+        own = _parameters_of(command)
+        del own["target"]
+
+        @functools.wraps(command)
+        def run(**arguments: Any) -> None:
+            given = {name: arguments.pop(name) for name in flags}
+            command(**arguments, target=_target(**given))
+
+        # What typer makes the command's flags of.
+        parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (own | flags).values()]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return run
+
+    return change
+
+
+def _parameters_of(function: Callable[..., object]) -> dict[str, inspect.Parameter]:
+    return dict(inspect.signature(function, eval_str=True).parameters)

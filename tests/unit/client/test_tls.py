@@ -1,0 +1,233 @@
+"""The client by TLS: whom it trusts, what it shows, and what it says where no connection comes about."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keepstate import Client, Tls, Unavailable, sync
+from tests.support.certificates import Authority, Pair, server_credentials
+from tests.unit.client.fake_service import FakeService
+from tests.unit.client.test_cli import command, process
+
+Serve = Callable[..., Awaitable[str]]
+
+
+class Files:
+    """Two CAs, and what clients and services may have of them."""
+
+    def __init__(self, folder: Path) -> None:
+        ours, others = Authority(folder / "ours"), Authority(folder / "others")
+        self.ca, self.other_ca = ours.file, others.file
+        self.service = ours.issue("localhost")
+        self.elsewhere = ours.issue("elsewhere.example")
+        self.expired = ours.issue("localhost", file="expired", valid=timedelta(days=-1))
+        self.client = ours.issue("client")
+        self.expired_client = ours.issue("client", file="expired-client", valid=timedelta(days=-1))
+        self.other_client = others.issue("client")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return Files(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Starts a service, with a certificate and demanding one if given, and returns its address."""
+    async with AsyncExitStack() as stack:
+
+        async def start(pair: Pair | None = None, client_ca: Path | None = None) -> str:
+            server, address = await FakeService().serve(server_credentials(pair, client_ca) if pair else None)
+            stack.push_async_callback(server.stop, None)
+            return address
+
+        yield start
+
+
+def with_pair(ca: Path, pair: Pair) -> Tls:
+    return Tls(ca=ca, client_cert=pair.cert, client_key=pair.key)
+
+
+async def get(address: str, tls: Tls | None) -> Any:
+    async with Client(address, tls=tls, retry=None, timeout=timedelta(seconds=10)) as state:
+        return await state.get("nobody", default="answered")
+
+
+async def test_a_service_with_tls_is_called_with_its_ca(serve: Serve, files: Files) -> None:
+    address = await serve(files.service)
+    assert await get(address, Tls(ca=files.ca)) == "answered"
+    assert await get(address, with_pair(files.ca, files.client)) == "answered", "what nobody asks for does no harm"
+
+
+async def test_a_service_that_demands_certificates_takes_those_of_its_ca(serve: Serve, files: Files) -> None:
+    address = await serve(files.service, files.ca)
+    assert await get(address, with_pair(files.ca, files.client)) == "answered"
+
+
+async def test_another_name_of_the_service_may_be_given(serve: Serve, files: Files) -> None:
+    address = await serve(files.elsewhere)
+    assert await get(address, Tls(ca=files.ca, server_name="elsewhere.example")) == "answered"
+
+
+async def test_writes_go_by_tls_too(serve: Serve, files: Files) -> None:
+    async with Client(await serve(files.service, files.ca), tls=with_pair(files.ca, files.client)) as state:
+        await state.put("a", 1)
+        assert await state.increment("a") == 2
+
+
+async def test_the_synchronous_client_calls_by_tls_too(serve: Serve, files: Files) -> None:
+    address = await serve(files.service, files.ca)
+
+    def put() -> int:
+        with sync.Client(address, tls=with_pair(files.ca, files.client)) as state:
+            return state.increment("a")
+
+    assert await asyncio.to_thread(put) == 1
+
+
+REFUSED: dict[str, tuple[Callable[[Files], tuple[Pair | None, Path | None]], Callable[[Files], Tls | None], str]] = {
+    "plaintext at a service with TLS": (lambda f: (f.service, None), lambda f: None, "it may demand TLS"),
+    "TLS at a service without": (lambda f: (None, None), lambda f: Tls(ca=f.ca), "it does not speak TLS"),
+    "the CA of another": (lambda f: (f.service, None), lambda f: Tls(ca=f.other_ca), "not signed by a CA that"),
+    "only the system's CAs": (lambda f: (f.service, None), lambda f: Tls(), "not signed by a CA that"),
+    "another name": (lambda f: (f.elsewhere, None), lambda f: Tls(ca=f.ca), "its certificate is for another name"),
+    "a wrong name asked for": (
+        lambda f: (f.service, None),
+        lambda f: Tls(ca=f.ca, server_name="elsewhere.example"),
+        "its certificate is for another name",
+    ),
+    "an expired service": (lambda f: (f.expired, None), lambda f: Tls(ca=f.ca), "its certificate has expired"),
+    "no client certificate": (
+        lambda f: (f.service, f.ca),
+        lambda f: Tls(ca=f.ca),
+        "it may demand a client certificate",
+    ),
+    "the client certificate of another CA": (
+        lambda f: (f.service, f.ca),
+        lambda f: with_pair(f.ca, f.other_client),
+        "it may not accept this client certificate",
+    ),
+    "an expired client certificate": (
+        lambda f: (f.service, f.ca),
+        lambda f: with_pair(f.ca, f.expired_client),
+        "it may not accept this client certificate",
+    ),
+    "plaintext where a certificate is demanded": (
+        lambda f: (f.service, f.ca),
+        lambda f: None,
+        "it may demand TLS",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+async def test_where_tls_does_not_come_about_a_sentence_says_why(serve: Serve, files: Files, case: str) -> None:
+    service, client, words = REFUSED[case]
+    address = await serve(*service(files))
+    with pytest.raises(Unavailable, match=words) as refused:
+        await get(address, client(files))
+    assert refused.value.nothing_sent
+
+
+async def test_a_write_that_tls_kept_back_was_not_applied(serve: Serve, files: Files) -> None:
+    address = await serve(files.service, files.ca)
+    async with Client(address, tls=Tls(ca=files.ca), retry=None) as state:
+        with pytest.raises(Unavailable) as refused:
+            await state.put("a", 1)
+    assert refused.value.nothing_sent
+
+
+async def test_where_nobody_listens_tls_is_not_blamed() -> None:
+    with pytest.raises(Unavailable, match=r"^failed to connect"):
+        await get("localhost:1", Tls())
+
+
+# Files that are none
+
+
+async def test_a_wrong_file_is_named_before_anything_is_sent(files: Files, tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.write_text("no certificate")
+    cert, key = files.client.cert, files.client.key
+    wrong = {
+        "tls.ca: cannot read": Tls(ca=tmp_path / "nowhere"),
+        "tls.ca: cannot read .*directory": Tls(ca=tmp_path),
+        "tls.ca: .* holds no certificate": Tls(ca=text),
+        "tls.client_cert: .* holds no certificate": Tls(client_cert=key, client_key=key),
+        "tls.client_key: cannot read": Tls(client_cert=cert, client_key=tmp_path / "nowhere"),
+        "tls.client_key: .* holds no private key": Tls(client_cert=cert, client_key=text),
+        "tls.client_key: .* is not the key of the certificate": Tls(client_cert=cert, client_key=files.service.key),
+    }
+    for words, tls in wrong.items():
+        with pytest.raises(ValueError, match=words):
+            Client("localhost:1", tls=tls)
+
+
+async def test_a_key_with_a_passphrase_is_refused_and_none_is_asked_for(files: Files, tmp_path: Path) -> None:
+    locked = tmp_path / "locked.key"
+    key = files.client.key
+    made = await process("openssl", "pkey", "-in", str(key), "-aes256", "-passout", "pass:s3cret", "-out", str(locked))
+    assert made[0] == 0, made
+    with pytest.raises(ValueError, match=r"tls\.client_key: .* without a passphrase"):
+        Client("localhost:1", tls=Tls(client_cert=files.client.cert, client_key=locked))
+
+
+def test_a_certificate_and_its_key_come_together(files: Files) -> None:
+    with pytest.raises(ValueError, match="both client_cert and client_key"):
+        Tls(client_cert=files.client.cert)
+
+
+# The command line
+
+
+async def test_the_command_line_calls_by_tls(serve: Serve, files: Files) -> None:
+    address = await serve(files.service, files.ca)
+    flags = {"tls-ca": files.ca, "tls-client-cert": files.client.cert, "tls-client-key": files.client.key}
+    put = await process(
+        *command("put", "a", "1", "--address", address, *(f"--{flag}={file}" for flag, file in flags.items()))
+    )
+    assert put[0] == 0, put
+    environment = {f"KEEPSTATE_{flag.upper().replace('-', '_')}": str(file) for flag, file in flags.items()}
+    got = await process(*command("stores", "-o", "value"), KEEPSTATE_ADDRESS=address, **environment)
+    assert got == (0, b"memory\nredis\n", b"")
+
+
+async def test_the_command_line_trusts_the_systems_cas_when_told_tls_alone(serve: Serve, files: Files) -> None:
+    address = await serve(files.service)
+    code, _, told = await process(*command("get", "a", "--tls"), KEEPSTATE_ADDRESS=address)
+    assert (code, told.count(b"\n")) == (69, 1), "one line, and nothing of gRPC's own log"
+    assert told.startswith(b"keepstate: unavailable: no answer from " + address.encode())
+    assert b"its certificate is not signed by a CA that the client trusts" in told
+    roots = {"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(files.ca)}
+    assert (await process(*command("get", "a", "--tls"), KEEPSTATE_ADDRESS=address, **roots))[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--tls-ca", "/nowhere/client_cert/ttl"], b"--tls-ca: cannot read /nowhere/client_cert/ttl: No such file"),
+        (["--tls-client-cert", "/nowhere"], b"both --tls-client-cert and --tls-client-key"),
+    ],
+)
+async def test_wrong_flags_of_tls_are_wrong_usage(flags: list[str], words: bytes) -> None:
+    code, _, told = await process(*command("get", "a", *flags))
+    assert code == 2
+    assert words in b" ".join(told.split())
+
+
+async def test_connecting_does_not_wait_on_the_loop_for_files(serve: Serve, files: Files) -> None:
+    """The files are read as the client is made, so that later calls need none."""
+    address = await serve(files.service)
+    copy = files.ca.with_name("copy.pem")
+    copy.write_bytes(files.ca.read_bytes())
+    async with Client(address, tls=Tls(ca=copy)) as state:
+        copy.unlink()
+        async with asyncio.timeout(10):
+            assert await state.get("nobody") is None
