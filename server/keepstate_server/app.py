@@ -2,9 +2,6 @@
 
 import asyncio
 import random
-import secrets
-from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -13,10 +10,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from keepstate.v1 import state_service_pb2, store_service_pb2
+from keepstate_server.backing import MAX_MESSAGE_BYTES, Backing
 from keepstate_server.config import BadConfiguration, Settings
 from keepstate_server.domain.errors import KeepstateError
 from keepstate_server.domain.times import Clock, SystemClock
-from keepstate_server.embedded import EmbeddedError, EmbeddedSidecar
 from keepstate_server.engine.engine import Engine
 from keepstate_server.http_health import HttpHealth
 from keepstate_server.rpc.edge import Edge
@@ -24,7 +21,6 @@ from keepstate_server.rpc.registration import add_service
 from keepstate_server.rpc.sidecar_health import add_sidecar_health
 from keepstate_server.rpc.state import StateServicer
 from keepstate_server.rpc.stores import StoreServicer
-from keepstate_server.stores.address import SidecarAddress
 from keepstate_server.stores.catalog import Catalog
 from keepstate_server.stores.sidecar import Sidecar
 from keepstate_server.stores.time_limit import TimeLimit
@@ -32,8 +28,6 @@ from keepstate_server.stores.time_limit import TimeLimit
 __all__ = ["Service"]
 
 _log = structlog.get_logger(__name__)
-
-MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 _SERVICES = (
     "",
@@ -92,9 +86,7 @@ class Service:
         """Opens nothing before ``start``."""
         self._settings = settings
         self._clock = clock or SystemClock()
-        self._embedded: EmbeddedSidecar | None = None
-        self._sidecar: Sidecar | None = None
-        self._engine: Engine | None = None
+        self._backing: Backing | None = None
         self._server: grpc.aio.Server | None = None
         self._http: HttpHealth | None = None
         self._health = _Health()
@@ -111,14 +103,8 @@ class Service:
             BadConfiguration: a port is taken, the embedded store's file cannot be used, or a sidecar's address is none.
         """
         settings = self._settings
-        address = await self._start_embedded() if settings.uses_embedded else settings.sidecar_address
-        try:
-            self._sidecar = Sidecar(address, max_message_bytes=MAX_MESSAGE_BYTES)
-        except ValueError as error:
-            raise BadConfiguration(f"{settings.sidecar_address_setting}: {error}") from None
-        catalog = Catalog(self._sidecar, default_store=settings.default_store, shared_stores=settings.shared_stores)
-        self._engine = Engine(catalog, settings=settings.engine, clock=self._clock)
-        self._server = self._make_server(self._engine, catalog)
+        backing = self._backing = await Backing.open(settings, clock=self._clock)
+        self._server = self._make_server(backing.engine, backing.catalog)
         try:
             self.port = self._server.add_insecure_port(settings.listen)
         except RuntimeError:
@@ -128,8 +114,8 @@ class Service:
         if settings.http_listen:
             self._http = HttpHealth(settings.http_listen, self._ready)
             await self._http.start()
-        self._watching = asyncio.create_task(self._watch(self._sidecar, catalog))
-        self._sweeping = asyncio.create_task(self._sweep(self._engine, catalog))
+        self._watching = asyncio.create_task(self._watch(backing.sidecar, backing.catalog))
+        self._sweeping = asyncio.create_task(self._sweep(backing.engine, backing.catalog))
 
     async def wait_ready(self) -> None:
         """Waits until the sidecar answers."""
@@ -150,38 +136,21 @@ class Service:
         drain = TimeLimit(self._settings.drain.total_seconds())
         if self._server is not None:
             await self._server.stop(drain.left)
-        if self._engine is not None:
+        if self._backing is not None:
             # A caller that went away does not end what was begun for it.
-            await self._engine.drain(timeout=drain.left)
+            await self._backing.engine.drain(timeout=drain.left)
         if self._http is not None:
             await self._http.stop()
-        if self._sidecar is not None:
-            await self._sidecar.close()
-        if self._embedded is not None:
-            await self._embedded.stop(timedelta(seconds=1))
+        if self._backing is not None:
+            await self._backing.close()
         _log.info("stopped")
 
     @property
     def keeps_in(self) -> str:
         """Where records are kept, for people."""
         if self._settings.uses_embedded:
-            return f"the embedded store, in {self._data_file}"
+            return f"the embedded store, in {self._settings.embedded_file}"
         return f"the stores of the Dapr sidecar at {self._settings.sidecar_address.grpc}"
-
-    @property
-    def _data_file(self) -> Path:
-        return self._settings.data / "embedded.db"
-
-    async def _start_embedded(self) -> SidecarAddress:
-        token = secrets.token_hex(16)  # other users of the machine can reach the port, but not the records
-        self._embedded = EmbeddedSidecar(
-            path=self._data_file, http_port=None, api_token=token, max_message_bytes=MAX_MESSAGE_BYTES
-        )
-        try:
-            await self._embedded.start()
-        except EmbeddedError as error:
-            raise BadConfiguration(f"KEEPSTATE_DATA: {error}") from None
-        return SidecarAddress(grpc=self._embedded.grpc_address, http=None, api_token=token)
 
     def _make_server(self, engine: Engine, catalog: Catalog) -> grpc.aio.Server:
         settings = self._settings

@@ -97,7 +97,7 @@ def sidecar(
     Exit codes: 0 ended by a signal, 1 a fault, 2 wrong usage, 78 a wrong setting.
     """
     settings = _settings(SidecarSettings, config, data=data, log_format=log_format, log_level=log_level)
-    from keepstate_server.app import MAX_MESSAGE_BYTES
+    from keepstate_server.backing import MAX_MESSAGE_BYTES
     from keepstate_server.embedded import EmbeddedSidecar
 
     embedded = EmbeddedSidecar(

@@ -255,6 +255,11 @@ class Settings(SidecarSettings):
         return self.sidecar is SidecarKind.EMBEDDED or (self.sidecar is SidecarKind.AUTO and not self._dapr_configured)
 
     @property
+    def embedded_file(self) -> Path:
+        """The embedded store's file."""
+        return self.data / "embedded.db"
+
+    @property
     def sidecar_address(self) -> SidecarAddress:
         """Where the Dapr sidecar is."""
         http = self.dapr_http_endpoint

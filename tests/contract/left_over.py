@@ -91,8 +91,8 @@ class Scenario:
         await asyncio.wait({call, dead}, return_when=asyncio.FIRST_COMPLETED)
         told = call.done()
         if told:
-            assert doomed.service._engine
-            rest = asyncio.ensure_future(doomed.service._engine.drain(timeout=20))
+            assert doomed.service._backing
+            rest = asyncio.ensure_future(doomed.service._backing.engine.drain(timeout=20))
             await asyncio.wait({rest, dead}, return_when=asyncio.FIRST_COMPLETED)
             rest.cancel()
         for task in (call, dead):

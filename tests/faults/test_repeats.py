@@ -48,8 +48,8 @@ class First:
 
     async def end(self) -> None:
         """Waits until nothing that was begun goes on any more, caller or not, or it is held."""
-        assert self.instance.service._engine
-        rest = asyncio.ensure_future(self.instance.service._engine.drain(timeout=30))
+        assert self.instance.service._backing
+        rest = asyncio.ensure_future(self.instance.service._backing.engine.drain(timeout=30))
         held = asyncio.ensure_future(self.held.wait())
         await asyncio.wait({held, rest}, return_when=asyncio.FIRST_COMPLETED)
         rest.cancel()
