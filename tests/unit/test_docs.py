@@ -24,7 +24,9 @@ from keepstate_server.domain.promises import TITLES
 from keepstate_server.embedded import EmbeddedSidecar
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FOLDERS = ["docs", "examples", "components"]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+PAGES += [page for folder in FOLDERS for page in sorted((ROOT / folder).rglob("*.md"))]
 TUTORIALS = [ROOT / "README.md", ROOT / "docs" / "start.md"]
 ADDRESS = "localhost:7400"
 KEEPSTATE = Path(sys.executable).with_name("keepstate")
