@@ -15,6 +15,7 @@ from keepstate_server.domain.errors import (
 from keepstate_server.domain.names import RecordName
 from keepstate_server.domain.operations import Found, Updated, Written
 from keepstate_server.domain.records import ABSENT, EXISTS
+from keepstate_server.domain.times import Instant
 from tests.simulation.events import Placed, State, events_of
 from tests.simulation.history import Claim, History, Kind
 from tests.simulation.model import NOTHING, Facts
@@ -75,7 +76,11 @@ def _take_given(facts: Facts, history: History, parts: Sequence[Part]) -> None:
             facts.writes[part.number] = write
         if part.spec.ttl is not None:
             facts.expiries[part.number] = tuple(
-                attempt.expiries[part.at] for attempt in part.call.attempts if attempt.expiries
+                Instant(expiry + later)
+                for attempt in part.call.attempts
+                for expiry in attempt.expiries[part.at : part.at + 1]
+                if expiry is not None
+                for later in range(attempt.unsure + 1)
             )
         if len(part.call.attempts) > 1:
             facts.repeated.add(part.number)

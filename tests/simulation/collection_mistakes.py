@@ -41,11 +41,7 @@ def last_moments_without_taking_the_note(patch: MonkeyPatch) -> None:
 
 def not_read_again_in_last_moments(patch: MonkeyPatch) -> None:
     """As it was at first: a note, or a journal without one, was taken to show that the record still stands."""
-
-    async def stands(*_: object) -> bool:
-        return True
-
-    patch.setattr(Noting, "_stands", stands)
+    patch.setattr(noting, "_stands", lambda *_, **__: True)
     # The writer rests on hints as ever, what is to be written does not go without its note.
     patch.setattr(Writer, "_use_hints", _use_hints)
 
@@ -78,6 +74,16 @@ def records_of_other_journals_collected(patch: MonkeyPatch) -> None:
         return end(self, store, content.journal if isinstance(content, Envelope) else name, sighting)
 
     patch.setattr(Collector, "_end", of_any)
+
+
+def collected_when_its_note_says_so(patch: MonkeyPatch) -> None:
+    """A record that was touched since it was noted is not asked when it dies now."""
+    end = Collector._end
+
+    def at_once(self: Collector, store: StateStore, name: bytes, sighting: Sighting) -> Instant | None:
+        return None if end(self, store, name, sighting) is None else Instant(0)
+
+    patch.setattr(Collector, "_end", at_once)
 
 
 def committed_intent_collected(patch: MonkeyPatch) -> None:
@@ -183,6 +189,7 @@ COLLECTION_MISTAKES: Mapping[str, Callable[[MonkeyPatch], None]] = {
         second_delete_too_early,
         two_collectors_of_one_record,
         records_of_other_journals_collected,
+        collected_when_its_note_says_so,
         committed_intent_collected,
         dead_life_counted_from_death_alone,
         plan_sent_however_old,

@@ -87,6 +87,8 @@ class Attempt:
     """None: nobody heard any."""
     expiries: Sequence[Instant | None] = ()
     """What each operation's ttl came to, by the clock of the instance. Empty: the call never got there."""
+    unsure: int = 0
+    """By how many milliseconds that may be later: nothing, where the instance's clock was seen."""
 
 
 @dataclass(kw_only=True, slots=True)

@@ -159,6 +159,18 @@ def _a_record_in_two_journals() -> Run:
     return direct(script, rules=[Rule(match=_deletes(0), way=late(25.0))])
 
 
+@_finds(planted.collected_when_its_note_says_so)
+def _a_record_that_was_touched() -> Run:
+    async def script(stage: Stage) -> None:
+        await send(stage, 0, _put(b"v1", ttl=500), client=1)
+        await send(stage, 0, Spec(name=record("a"), kind=Kind.TOUCH, ttl=2_000_000), client=1)
+        await _until(920)
+        await _sweep(stage, 1)
+        await send(stage, 0, _GET, client=1)
+
+    return direct(script)
+
+
 @_finds(planted.committed_intent_collected)
 def _a_transaction_that_nobody_met() -> Run:
     async def script(stage: Stage) -> None:

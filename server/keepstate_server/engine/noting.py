@@ -2,11 +2,12 @@
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
 
+from keepstate_server.domain.records import Consistency
 from keepstate_server.domain.times import Clock, Instant
 from keepstate_server.engine.deadline import Deadline, pause
 from keepstate_server.engine.death import in_last_moments, look_at
@@ -20,10 +21,9 @@ from keepstate_server.engine.journal import (
     relist,
     write_journal,
 )
-from keepstate_server.engine.reads import read_one
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.engine.sighting import Sighting, seen
-from keepstate_server.stores.base import Absence, Failure, Fate, StateStore, StoreEtag
+from keepstate_server.stores.base import Failure, Fate, ReadResult, StateStore, StoreEtag
 
 __all__ = ["Noting"]
 
@@ -97,10 +97,12 @@ class Noting:
         """
         ready: dict[str, Envelope] = {}
         dues: dict[str, Instant] = {}
+        dying = {key: before for key, (before, _) in plans.items() if self.collects(before)}
+        kept = await self._keep(dying, limit) if dying else {}
         for key, (before, after) in plans.items():
-            journal = await self._keep(key, before, limit) if self.collects(before) else self._journal_of(before)
-            if journal is None:
+            if key in dying and key not in kept:
                 continue
+            journal = kept[key] if key in dying else self._journal_of(before)
             due = self._due(after)
             noted = (
                 look_at(before.content, self._settings) if journal and isinstance(before.content, Envelope) else None
@@ -111,8 +113,8 @@ class Noting:
                 ready[key] = _naming(after, journal)  # the note stands there, and is due no later
             else:
                 dues[key] = due
-        if dues and (journal := await self._note(dues, limit)):
-            ready |= {key: _naming(plans[key][1], journal) for key in dues}
+        if dues and (noted_in := await self._note(dues, limit)):
+            ready |= {key: _naming(plans[key][1], noted_in) for key in dues}
         return ready
 
     def _journal_of(self, sighting: Sighting) -> bytes:
@@ -129,44 +131,37 @@ class Noting:
 
     # Records that are about to be collected
 
-    async def _keep(self, key: str, sighting: Sighting, limit: Deadline) -> bytes | None:
-        """Has nobody collect the record that was seen. Returns the journal with its note; empty: none has it.
+    async def _keep(self, dying: Mapping[str, Sighting], limit: Deadline) -> dict[str, bytes]:
+        """Has nobody collect the records that were seen. Returns the journals with their notes; empty: none has it.
 
-        None: it is being collected, or was, and may not be written now.
+        What is missing is being collected, or was, and may not be written now.
         """
-        assert isinstance(sighting.content, Envelope)
-        name = sighting.content.journal
+        by_journal: dict[bytes, list[str]] = {}
+        for key, sighting in dying.items():
+            by_journal.setdefault(self._journal_of(sighting), []).append(key)
+        done = await asyncio.gather(*(self._put_off(name, keys, limit) for name, keys in by_journal.items()))
+        kept = {key: name for its in done for key, name in its.items()}
+        # They may have been collected before their notes were looked for, and other lives have begun: with notes, and
+        # the store's etags, like those of the ones that were seen.
+        found = await self._store.read(tuple(kept), consistency=Consistency.STRONG, sure=True, timeout=limit.remaining)
+        return {key: name for key, name in kept.items() if _stands(dying[key], found[key], shared=self._store.shared)}
+
+    async def _put_off(self, name: bytes, keys: Sequence[str], limit: Deadline) -> dict[str, bytes]:
+        """Has a journal's notes of records looked at a dead life from now. Returns the journals as ``_keep`` does."""
         for tries in range(_TRIES):
             await limit.sleep(pause(tries, self._source))
             found = await read_journal(self._store, name, limit)
             if isinstance(found, Failure) or limit.over:
-                return None
+                break
             if found is None or found.journal.closed:
-                name = b""  # who wanted to collect it would have to write there
-                break
-            note = found.journal.notes.get(key)
-            if note and note.deleting is not None:
-                return None
-            later = Note(due=Instant(self._clock.now() + self._settings.dead_life_ms))
-            journal = found.journal.with_notes({key: later}, self._clock.now())
-            outcome = await write_journal(self._store, name, found.etag, journal, limit)
-            if outcome.fate is Fate.APPLIED:
-                break
-        else:
-            return None
-        return name if await self._stands(key, sighting, limit) else None
-
-    async def _stands(self, key: str, sighting: Sighting, limit: Deadline) -> bool:
-        """Says whether what was seen is still there.
-
-        It may have been collected before its note was looked for, and another life have begun: with a note, and the
-        store's etag, like those of the one that was seen.
-        """
-        found = await read_one(self._store, key, timeout=limit.remaining)
-        if isinstance(found, Failure):
-            return False
-        there = seen(found or Absence.CERTAIN, shared=self._store.shared)
-        return (there.etag, there.base) == (sighting.etag, sighting.base)
+                return dict.fromkeys(keys, b"")  # who wanted to collect them would have to write there
+            journal, now = found.journal, self._clock.now()
+            free = [key for key in keys if key not in journal.notes or journal.notes[key].deleting is None]
+            later = Note(due=Instant(now + self._settings.dead_life_ms))
+            put_off = journal.with_notes(dict.fromkeys(free, later), now)
+            if not free or (await write_journal(self._store, name, found.etag, put_off, limit)).fate is Fate.APPLIED:
+                return dict.fromkeys(free, name)
+        return {}
 
     # New notes
 
@@ -250,6 +245,14 @@ class Noting:
             current.scope = self._store.scope
             return True
         return False
+
+
+def _stands(before: Sighting, found: ReadResult, *, shared: bool) -> bool:
+    """Says whether what was seen before was found again."""
+    if isinstance(found, Failure):
+        return False
+    there = seen(found, shared=shared)
+    return (there.etag, there.base) == (before.etag, before.base)
 
 
 def _naming(envelope: Envelope, journal: bytes) -> Envelope:

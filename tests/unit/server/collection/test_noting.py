@@ -169,6 +169,30 @@ async def test_in_its_last_moments_a_record_is_kept_from_collection_before_it_is
     assert (await desk.notes())["k"] == Note(due=Instant(desk.clock.now() + DEAD_LIFE))
 
 
+async def test_records_of_one_journal_are_kept_from_collection_together(desk: Desk) -> None:
+    keys = [f"k{number}" for number in range(20)]
+    dead = await asyncio.gather(*(desk.ready(desk.dying(), key=key) for key in keys))
+    seen = {key: desk.put(key, one) for key, one in zip(keys, dead, strict=True) if one}
+    (name,) = await desk.journals()
+    before = await read(desk, name)
+    desk.clock.advance(DEAD_LIFE)
+    ready = await desk.noting.ready({key: (seen[key], envelope()) for key in keys}, HandDeadline(desk.clock))
+    assert ready.keys() == set(keys)
+    assert (await read(desk, name)).etag == str(int(before.etag) + 1)
+    assert {note.due for note in (await desk.notes()).values()} == {desk.clock.now() + DEAD_LIFE}
+    assert desk.store.count("read") == 1
+
+
+async def test_of_several_in_their_last_moments_one_that_is_being_deleted_is_left_out_alone(desk: Desk) -> None:
+    other = await desk.ready(desk.dying(), key="other")
+    assert other is not None
+    kept = desk.put("other", other)
+    seen = await last_moments(desk)
+    await mark(desk, seen, "k")
+    plans = {"k": (seen, envelope()), "other": (kept, envelope())}
+    assert (await desk.noting.ready(plans, HandDeadline(desk.clock))).keys() == {"other"}
+
+
 async def test_before_its_last_moments_a_record_is_written_without_a_look_at_its_note(desk: Desk) -> None:
     seen = await last_moments(desk)
     before = await desk.notes()
@@ -252,11 +276,11 @@ async def close(desk: Desk, name: bytes) -> None:
     await close_journal(desk.store, name, await read(desk, name), SETTINGS.outcome_life, limit())
 
 
-async def mark(desk: Desk, seen: Sighting) -> None:
+async def mark(desk: Desk, seen: Sighting, key: str = "k") -> None:
     assert isinstance(seen.content, Envelope)
     found = await read(desk, seen.content.journal)
-    notes = {key: replace(note, deleting=desk.clock.now()) for key, note in found.journal.notes.items()}
-    journal = replace(found.journal, notes=notes)
+    marked = replace(found.journal.notes[key], deleting=desk.clock.now())
+    journal = replace(found.journal, notes={**found.journal.notes, key: marked})
     await write_journal(desk.store, seen.content.journal, found.etag, journal, limit())
 
 

@@ -1,0 +1,132 @@
+"""10,000 records on a real Redis, with and without expiry, written in all orders through several instances.
+
+None without an expiry is lost, none that has expired is returned, and what is dead leaves the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import grpc
+import pytest
+
+from keepstate.v1 import state_service_pb2_grpc
+from keepstate_server.domain.errors import RecordChanged, RecordExists, RecordMissing
+from keepstate_server.domain.names import internal_key
+from keepstate_server.domain.operations import Deleted, Found, Touched, Updated, Written
+from tests.expiry.clients import STEPS, Clients
+from tests.expiry.judging import faults
+from tests.support.containers import Containers
+from tests.support.servers import COMPONENTS, DaprContainer, RedisContainer
+from tests.support.service import ServiceProcess
+
+pytestmark = [pytest.mark.containers, pytest.mark.promise(7)]
+
+RECORDS = 10_000
+OPERATIONS = 30_000
+CLIENTS = 6
+
+SETTINGS = {"KEEPSTATE_LONGEST_DELAY": "125ms", "KEEPSTATE_CLOCK_DIFFERENCE": "50ms", "KEEPSTATE_DEAD_LIFE": "2500ms"}
+
+LONGEST_TTL = 3.0
+
+ANSWERS = (Written, Found, Touched, Updated, Deleted, RecordMissing, RecordExists, RecordChanged)
+GONE_WITHIN = 60.0
+"""How long after the last write's death anything dead may be left; seconds."""
+
+OWN = {f"redis||{internal_key(name)}" for name in ("journals", "probe")}
+"""The service's own records that stay."""
+
+
+@pytest.fixture
+def redis(containers: Containers) -> Iterator[RedisContainer]:
+    """Redis of the test's own: everything in it is looked at."""
+    server = RedisContainer(containers.images.redis, containers.network, alias="redis-expiry").start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def sidecar(containers: Containers, redis: RedisContainer, tmp_path: Path) -> Iterator[DaprContainer]:
+    """A sidecar that knows that Redis alone."""
+    (folder := tmp_path / "components").mkdir()
+    component = (COMPONENTS / "redis.yaml").read_text()
+    (folder / "redis.yaml").write_text(component.replace("redis:6379", f"{redis.alias}:6379"))
+    running = containers.sidecar("expiry", resources_path=folder)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def instance(
+    sidecar: DaprContainer, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
+) -> Iterator[Callable[[str], ServiceProcess]]:
+    """Starts an instance of the service, a process of its own."""
+    running: list[ServiceProcess] = []
+    settings = {"DAPR_GRPC_ENDPOINT": sidecar.grpc_target, "DAPR_HTTP_ENDPOINT": sidecar.http_endpoint, **SETTINGS}
+
+    def start(name: str) -> ServiceProcess:
+        (folder := tmp_path / name).mkdir()
+        service = ServiceProcess(folder, (unused_tcp_port_factory(), unused_tcp_port_factory()), settings)
+        running.append(service)
+        return service.start()
+
+    yield start
+    for service in running:
+        service.close()
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["all live", "those that noted are killed"])
+async def test_expiry_takes_what_it_should_and_nothing_else(
+    killed: bool, redis: RedisContainer, instance: Callable[[str], ServiceProcess]
+) -> None:
+    first, second = instance("first"), instance("second")
+    async with AsyncExitStack() as stack:
+
+        async def stub(service: ServiceProcess) -> state_service_pb2_grpc.StateServiceAsyncStub:
+            channel = await stack.enter_async_context(grpc.aio.insecure_channel(service.address))
+            return state_service_pb2_grpc.StateServiceStub(channel)
+
+        clients = Clients(records=RECORDS, instances=[await stub(first), await stub(second)])
+        working = asyncio.create_task(clients.work(clients=CLIENTS, operations=OPERATIONS))
+        if killed:
+            await clients.half_done.wait()
+            await asyncio.to_thread(first.end, signal.SIGKILL)
+        await working
+        if killed:
+            # Whoever collects has noted nothing itself.
+            await asyncio.to_thread(second.end, signal.SIGKILL)
+            clients.instances = [await stub(await asyncio.to_thread(instance, "third"))]
+        last_death = time.monotonic() + LONGEST_TTL
+        dead, left = await _left(clients, redis, until=last_death + GONE_WITHIN)
+    gone_after = time.monotonic() - last_death
+    sys.stdout.write(f"{clients.summary()}, the last gone {gone_after:.0f} s after the last death\n")
+
+    assert left == set()
+    wrong = list(itertools.islice(faults(clients.sent, clients.era), 3))
+    assert not wrong, "\n".join(wrong)
+    # Else nothing was shown.
+    assert dead > RECORDS / 100
+    assert len(clients.orders) == len(STEPS) ** 2, "not every step came after every other"
+    assert all(clients.happened[each.__name__] > 100 for each in ANSWERS), clients.happened
+    assert (clients.happened["unanswered"] > 0) == killed
+
+
+async def _left(clients: Clients, redis: RedisContainer, *, until: float) -> tuple[int, set[str]]:
+    """Waits until what is dead is gone. Returns how many keys were dead at most, and those that are left in the end."""
+    most = 0
+    while True:
+        living = await clients.read_all()
+        keys = set((await asyncio.to_thread(redis.cli, "KEYS", "*")).splitlines())
+        left = keys - {f"redis||{key}" for key in living} - OWN
+        most = max(most, sum(internal_key("") not in key for key in left))
+        if not left or time.monotonic() > until:
+            return most, left
+        await asyncio.sleep(1.0)
