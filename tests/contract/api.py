@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import grpc
+import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
@@ -21,6 +22,8 @@ pb = state_service_pb2
 
 ABSENT = record_pb2.Precondition(absent=True)
 EXISTS = record_pb2.Precondition(exists=True)
+
+UPDATE_NOT_APPLICABLE = ("FAILED_PRECONDITION", "UPDATE_NOT_APPLICABLE")
 
 
 def if_etag(etag: str) -> record_pb2.Precondition:
@@ -241,6 +244,17 @@ def again(request: record_pb2.RequestId) -> record_pb2.RequestId:
     repeated.CopyFrom(request)
     repeated.attempt += 1
     return repeated
+
+
+def append(*items: bytes, most: int = 0) -> pb.Append:
+    return pb.Append(items=items, max_length=most)
+
+
+async def refused(answer: Any) -> Refused:
+    """Returns what the answer to a call says that must fail."""
+    with pytest.raises(Refused) as caught:
+        await answer
+    return caught.value
 
 
 def duration(delta: timedelta) -> Duration:

@@ -17,13 +17,14 @@ from typing import Any
 import grpc
 import pytest
 
+from keepstate.v1 import record_pb2
 from keepstate_server.app import Service
 from keepstate_server.config import Settings, SidecarKind
 from keepstate_server.domain.times import Instant, SystemClock, in_milliseconds
 from keepstate_server.embedded import EmbeddedSidecar
 from keepstate_server.stores.address import SidecarAddress
 from keepstate_server.stores.sidecar import Sidecar
-from tests.contract.api import Api
+from tests.contract.api import Api, new_request
 
 STORES = ("embedded", "redis", "postgresql", "sqlite", "memory")
 
@@ -138,6 +139,12 @@ def api(backend: Backend, store: str, request: pytest.FixtureRequest) -> Api:
 @pytest.fixture
 def clock(backend: Backend) -> MovableClock:
     return backend.clock
+
+
+@pytest.fixture
+def request_id(clock: MovableClock) -> Callable[[], record_pb2.RequestId]:
+    """Makes identifiers of requests that are first sent now."""
+    return lambda: new_request(clock.now())
 
 
 @pytest.fixture

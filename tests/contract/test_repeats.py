@@ -11,15 +11,10 @@ import pytest
 
 from keepstate.v1 import record_pb2
 from keepstate.v1 import state_service_pb2 as pb
-from tests.contract.api import ABSENT, Api, Refused, again, if_etag, new_request
+from tests.contract.api import ABSENT, Api, Refused, again, if_etag
 from tests.contract.conftest import MovableClock
 
 pytestmark = pytest.mark.promise(11)
-
-
-@pytest.fixture
-def request_id(clock: MovableClock) -> Callable[[], record_pb2.RequestId]:
-    return lambda: new_request(clock.now())
 
 
 async def test_a_repeat_gets_the_first_answer_and_applies_nothing(
