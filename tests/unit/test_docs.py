@@ -69,10 +69,14 @@ async def sidecar() -> AsyncIterator[EmbeddedSidecar]:
     await running.stop()
 
 
-async def run(*command: str | Path, **environment: str) -> None:
+async def run(*command: str | Path, folder: Path | None = None, **environment: str) -> None:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("KEEPSTATE_", "DAPR_"))}
     process = await asyncio.create_subprocess_exec(
-        *command, env=inherited | environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        *command,
+        cwd=folder,
+        env=inherited | environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
     )
     async with asyncio.timeout(60):
         output, _ = await process.communicate()
@@ -90,12 +94,15 @@ async def test_programs_run(page: Path, service: str, sidecar: EmbeddedSidecar) 
 
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=name_of)
-async def test_commands_run(page: Path, service: str) -> None:
+async def test_commands_run(page: Path, service: str, tmp_path: Path) -> None:
+    for text in blocks(page, "yaml"):
+        if named := re.match(r"# (\w+\.yaml)\n", text):
+            (tmp_path / named[1]).write_text(text)
     calls = [shlex.split(command)[1:] for command in commands(page, ".venv/bin/keepstate")]
     calls = [call for call in calls if call[0] not in ("serve", "sidecar")]
     assert calls
     for call in calls:
-        await run(KEEPSTATE, *call, KEEPSTATE_ADDRESS=service)
+        await run(KEEPSTATE, *call, folder=tmp_path, KEEPSTATE_ADDRESS=service)
 
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=name_of)

@@ -1,19 +1,18 @@
-"""The command line. Needs the extra ``cli`` (typer and rich); nothing else in this package imports it."""
+"""The command line. Needs the extra ``cli`` (typer, rich and PyYAML); nothing else in this package imports it."""
 
 from __future__ import annotations
 
 __all__ = ["main"]
 
 import sys
+from importlib.util import find_spec
 
 
 def main() -> None:
     """Run the command that the process's arguments name, and exit."""
-    try:
-        import rich  # noqa: F401
-        import typer  # noqa: F401
-    except ModuleNotFoundError as error:
-        sys.exit(f"keepstate: the command line needs {error.name}: pip install 'keepstate[cli]'")
+    for needed in ("rich", "typer", "yaml"):
+        if find_spec(needed) is None:
+            sys.exit(f"keepstate: the command line needs {needed}: pip install 'keepstate[cli]'")
     from keepstate.cli._app import app
 
     app()

@@ -18,14 +18,18 @@ from keepstate.cli._extensions import add_extensions
 from keepstate.cli._options import (
     ConsistencyOption,
     ExpireAt,
+    IfAbsent,
     IfEtag,
     IfExists,
+    KeepExpiry,
     Key,
     Output,
     OutputFormat,
     Ttl,
 )
+from keepstate.cli._several import add_several
 from keepstate.cli._target import Target, with_target
+from keepstate.cli._updates import add_updates
 from keepstate.codecs import Bytes
 from keepstate.records import Consistency
 
@@ -99,16 +103,12 @@ def put(
             help="What the value is, e.g. application/json; else text/plain, or application/octet-stream if not UTF-8.",
         ),
     ] = None,
-    if_absent: Annotated[
-        bool, typer.Option("--if-absent", envvar="KEEPSTATE_IF_ABSENT", help="Only if there is no such record.")
-    ] = False,
+    if_absent: IfAbsent = False,
     if_exists: IfExists = False,
     if_etag: IfEtag = None,
     ttl: Ttl = None,
     expire_at: ExpireAt = None,
-    keep_expiry: Annotated[
-        bool, typer.Option("--keep-expiry", envvar="KEEPSTATE_KEEP_EXPIRY", help="Keep the expiry that the record has.")
-    ] = False,
+    keep_expiry: KeepExpiry = False,
     output: Output = OutputFormat.TABLE,
     consistency: ConsistencyOption = Consistency.STRONG,
 ) -> None:
@@ -193,6 +193,8 @@ def stores(
         show.store(call(target, lambda state: state.store(name).store_info()), output)
 
 
+add_updates(app)
+add_several(app)
 add_extensions(app)
 
 

@@ -100,7 +100,7 @@ def _as_flags(words: str) -> str:
     names = (
         r"(?<!\S)tls\.\w+"
         if words.startswith("tls.")
-        else r"\b(if_(absent|exists|etag)|ttl|expire_at|keep_expiry|never)\b"
+        else r"\b(if_(absent|exists|etag)|ttl|expire_at|keep_expiry|never|max_length)\b"
     )
     return re.sub(names, _flag, words)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 __all__ = [
     "ConsistencyOption",
     "ExpireAt",
+    "IfAbsent",
     "IfEtag",
     "IfExists",
+    "KeepExpiry",
     "Key",
     "Output",
     "OutputFormat",
@@ -39,6 +41,17 @@ def duration(text: str) -> timedelta:
         raise typer.BadParameter(str(error)) from None
 
 
+def integer(text: str) -> int:
+    """Read a number of 64 bits, or say as a usage error why it is none."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a whole number") from None
+    if not -(2**63) <= number < 2**63:
+        raise typer.BadParameter(f"{text} needs more than 64 bits")
+    return number
+
+
 def moment(text: str) -> datetime:
     """Read a time with its timezone, or say as a usage error why it is none."""
     try:
@@ -60,6 +73,10 @@ Output = Annotated[
 ConsistencyOption = Annotated[
     Consistency,
     typer.Option("--consistency", envvar="KEEPSTATE_CONSISTENCY", help="eventual: any copy of the data will do."),
+]
+
+IfAbsent = Annotated[
+    bool, typer.Option("--if-absent", envvar="KEEPSTATE_IF_ABSENT", help="Only if there is no such record.")
 ]
 
 IfExists = Annotated[
@@ -91,4 +108,8 @@ ExpireAt = Annotated[
         metavar="TIME",
         help="Expire at this time: 2027-01-31T12:00:00Z.",
     ),
+]
+
+KeepExpiry = Annotated[
+    bool, typer.Option("--keep-expiry", envvar="KEEPSTATE_KEEP_EXPIRY", help="Keep the expiry that the record has.")
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["record", "result", "store", "stores", "time"]
+__all__ = ["committed", "record", "records", "result", "store", "stores", "time", "updated"]
 
 import base64
 import json
@@ -13,8 +13,9 @@ from typing import Any
 
 from keepstate.cli._options import OutputFormat
 from keepstate.cli._output import print_fields, print_json, print_rows, print_value, printable
+from keepstate.cli._transaction_file import Operations
 from keepstate.codecs import Json
-from keepstate.records import Record
+from keepstate.records import Committed, Record, Updated
 from keepstate.stores import Keeping, StoreInfo
 
 
@@ -22,20 +23,22 @@ def record(found: Record[bytes], output: OutputFormat) -> None:
     """Print a record."""
     if output is OutputFormat.VALUE:
         print_value(found.value)
-        return
-    fields: dict[str, Any] = {
-        **asdict(found.name),
-        "content_type": found.content_type,
-        "etag": found.etag,
-        "create_time": time(found.create_time),
-        "update_time": time(found.update_time),
-        "expire_time": time(found.expire_time),
-    }
-    if output is OutputFormat.JSON:
-        print_json({**fields, **_json_value(found)})
+    elif output is OutputFormat.JSON:
+        print_json(_document(found))
     else:
-        shown = {name: text or "" for name, text in fields.items()}
+        shown = {name: text or "" for name, text in _said_of(found).items()}
         print_fields({**shown, "expire_time": shown["expire_time"] or "never", "value": printable(found.value)})
+
+
+def records(found: Sequence[Record[bytes]], output: OutputFormat) -> None:
+    """Print several records."""
+    if output is OutputFormat.VALUE:
+        print_value(b"".join(each.value + b"\n" for each in found))
+    elif output is OutputFormat.JSON:
+        print_json([_document(each) for each in found])
+    else:
+        rows = [(each.name.key, each.etag, time(each.expire_time) or "never", printable(each.value)) for each in found]
+        print_rows(("key", "etag", "expire_time", "value"), rows)
 
 
 def result(fields: Mapping[str, Any], value: str, output: OutputFormat) -> None:
@@ -46,6 +49,40 @@ def result(fields: Mapping[str, Any], value: str, output: OutputFormat) -> None:
         print_json(fields)
     else:
         print_fields({name: _text(field) for name, field in fields.items()})
+
+
+def updated(left: Updated[Any], output: OutputFormat) -> None:
+    """Print what an update left."""
+    fields = _left(left)
+    shown = json.dumps(fields.pop("value"), ensure_ascii=False)
+    if output is OutputFormat.VALUE:
+        print_value(shown.encode() + b"\n")
+    elif output is OutputFormat.JSON:
+        print_json({"key": fields.pop("key"), "value": json.loads(shown), **fields})
+    else:
+        result({"key": fields.pop("key"), "value": shown, **fields}, shown, output)
+
+
+def committed(performed: Operations, done: Committed, output: OutputFormat) -> None:
+    """Print what a transaction did, in the order of its puts, deletes and updates."""
+    puts = list(zip((put.key for put in performed.puts), done.puts, strict=True))
+    deletes = list(zip((delete.key for delete in performed.deletes), done.deletes, strict=True))
+    updates = [_left(left) for left in done.updates]
+    if output is OutputFormat.JSON:
+        document = {
+            "puts": [{"key": key, "etag": etag} for key, etag in puts],
+            "deletes": [{"key": key, "existed": existed} for key, existed in deletes],
+            "updates": updates,
+        }
+        print_json(document)
+        return
+    rows = [("put", key, etag) for key, etag in puts]
+    rows += [("delete", key, _text(existed)) for key, existed in deletes]
+    rows += [("update", left["key"], json.dumps(left["value"], ensure_ascii=False)) for left in updates]
+    if output is OutputFormat.VALUE:
+        print_value("".join(f"{row[-1]}\n" for row in rows).encode())
+    else:
+        print_rows(("operation", "key", "result"), rows)
 
 
 def stores(found: Sequence[StoreInfo], output: OutputFormat) -> None:
@@ -82,6 +119,32 @@ def store(info: StoreInfo, output: OutputFormat) -> None:
 def time(moment: datetime | None) -> str | None:
     """A time as RFC 3339 in UTC, to the millisecond."""
     return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _left(left: Updated[Any]) -> dict[str, Any]:
+    assert left.record is not None, "only of a repeat can it have gone, and there are none"
+    found = left.record
+    return {
+        "key": found.name.key,
+        "value": found.value,
+        "etag": found.etag,
+        "expire_time": time(found.expire_time),
+    }
+
+
+def _document(found: Record[bytes]) -> dict[str, Any]:
+    return {**_said_of(found), **_json_value(found)}
+
+
+def _said_of(found: Record[bytes]) -> dict[str, str | None]:
+    return {
+        **asdict(found.name),
+        "content_type": found.content_type,
+        "etag": found.etag,
+        "create_time": time(found.create_time),
+        "update_time": time(found.update_time),
+        "expire_time": time(found.expire_time),
+    }
 
 
 def _row(info: StoreInfo) -> tuple[str, ...]:

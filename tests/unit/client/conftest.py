@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
 import keepstate._connection
 import keepstate._repeats
 from keepstate import Client
+from keepstate.cli import _calls
+from keepstate.cli._app import app
 from tests.unit.client.fake_service import FakeService
+from tests.unit.client.program import Run
 
 
 @pytest.fixture
@@ -64,3 +68,20 @@ async def hanging(service: FakeService) -> AsyncIterator[asyncio.Event]:
     service.script.append(hang)
     yield arrived
     over.set()
+
+
+@pytest.fixture
+async def run(address: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command in this process, with the address of the service in its environment."""
+    loop = asyncio.get_running_loop()
+
+    def on_this_loop(work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, loop).result()
+
+    monkeypatch.setattr(_calls, "_run", on_this_loop)
+
+    async def run(*arguments: str, stdin: bytes = b"", **environment: str) -> Result:
+        environment = {"KEEPSTATE_ADDRESS": address, **environment}
+        return await asyncio.to_thread(CliRunner().invoke, app, arguments, input=stdin, env=environment)
+
+    return run

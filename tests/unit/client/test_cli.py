@@ -8,9 +8,9 @@ import json
 import os
 import pty
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -18,50 +18,17 @@ import grpc
 import pytest
 import typer
 from typer.core import TyperGroup, TyperOption
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from keepstate import Client, Conflict, DecodeError, Internal, NotFound, OutcomeUnknown, StoreNotFound, Unavailable
-from keepstate.cli import _calls, _extensions
+from keepstate.cli import _extensions
 from keepstate.cli._app import app
 from keepstate.cli._calls import exit_code
 from tests.unit.client.fake_service import FakeService, refusal
+from tests.unit.client.program import Run, command, process
 
 CODE = grpc.StatusCode
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-
-Run = Callable[..., Awaitable[Result]]
-
-
-@pytest.fixture
-async def run(address: str, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command in this process, with the address of the service in its environment."""
-    loop = asyncio.get_running_loop()
-
-    def on_this_loop(work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, loop).result()
-
-    monkeypatch.setattr(_calls, "_run", on_this_loop)
-
-    async def run(*arguments: str, stdin: bytes = b"", **environment: str) -> Result:
-        environment = {"KEEPSTATE_ADDRESS": address, **environment}
-        return await asyncio.to_thread(CliRunner().invoke, app, arguments, input=stdin, env=environment)
-
-    return run
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from keepstate_program import main; main()", *arguments]
-
-
-async def process(*arguments: str, **environment: str) -> tuple[int | None, bytes, bytes]:
-    running = await asyncio.create_subprocess_exec(
-        *arguments,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **environment},
-    )
-    out, err = await running.communicate()
-    return running.returncode, out, err
 
 
 async def test_a_text_is_put_and_got_back_to_the_byte(run: Run, service: FakeService) -> None:
@@ -155,10 +122,12 @@ async def test_the_environment_mirrors_the_flags(run: Run, service: FakeService)
 def test_every_flag_has_its_variable_and_none_that_kubernetes_sets() -> None:
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)
-    for name in ("get", "put", "delete", "touch", "stores"):
+    extensions = {entry_point.name for entry_point in entry_points(group=_extensions.GROUP)}
+    for name in group.commands.keys() - extensions:
         for parameter in group.commands[name].params:
             if isinstance(parameter, TyperOption) and parameter.name not in (None, "help"):
-                assert parameter.envvar == f"KEEPSTATE_{str(parameter.name).upper()}"
+                flag = max(parameter.opts, key=len).removeprefix("--")
+                assert parameter.envvar == f"KEEPSTATE_{flag.replace('-', '_').upper()}"
                 assert not parameter.envvar.startswith(("KEEPSTATE_PORT", "KEEPSTATE_SERVICE"))
 
 

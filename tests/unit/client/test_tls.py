@@ -14,7 +14,7 @@ import pytest
 from keepstate import Client, Tls, Unavailable, sync
 from tests.support.certificates import Authority, Pair, server_credentials
 from tests.unit.client.fake_service import FakeService
-from tests.unit.client.test_cli import command, process
+from tests.unit.client.program import command, process
 
 Serve = Callable[..., Awaitable[str]]
 
