@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test simulate check lint types layers stubs format protos lock containers image grpcurl setup clean
+.PHONY: help run up down test simulate check lint types layers stubs format protos lock containers image grpcurl setup clean
 
 bin := .venv/bin
 compile = $(bin)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -14,6 +14,12 @@ help:  ## Say what there is
 run:  ## Start the service on the embedded store, and say how to call it
 	@scripts/setup.sh run
 	@exec $(bin)/keepstate serve
+
+up:  ## Start the service with Redis and daprd in containers, at PORT=7400
+	@scripts/compose.sh up
+
+down:  ## Stop these; ARGS=-v removes the records, too
+	@scripts/compose.sh down $(ARGS)
 
 test: setup  ## Run all tests; ARGS="-k name" for some of them
 	@scripts/containers.sh || { \

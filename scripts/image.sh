@@ -56,4 +56,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 [ -d "$wheels" ] || step "wheels for Python $python on $machine" download
 step "image $name" build "$work"
+# What the name stood for before, and what this build and earlier ones left of their stages.
+[ -z "${id:-}" ] || docker rmi "$id" > /dev/null 2>&1 || true  # refused while a container uses it
+docker image prune --force --filter label=keepstate.stage > /dev/null
 echo "$(< "$work/id")"

@@ -12,6 +12,7 @@ import sys
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +21,8 @@ from testcontainers.core.docker_client import DockerClient
 
 from tests.support import reaper
 from tests.support.servers import COMPONENTS, DaprContainer, Network, PostgresContainer, RedisContainer, Server
+
+IMAGE_SCRIPT = Path(__file__).parents[2] / "scripts" / "image.sh"
 
 
 class Unavailable(Exception):
@@ -100,6 +103,15 @@ class Containers:
         """The sidecar with the repository's components: stores redis, postgresql, sqlite and memory."""
         _ = self.redis, self.postgres  # without them it would not start
         return self._once(DaprContainer, "daprd", lambda: self._dapr("keepstate"))
+
+    @cached_property
+    def keepstate_image(self) -> str:
+        """The id of the service's image, built from this folder."""
+        environment = os.environ | {"KEEPSTATE_IMAGE": "keepstate-test/keepstate:local"}
+        done = subprocess.run([IMAGE_SCRIPT], env=environment, capture_output=True, text=True, timeout=900, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"the image was not built\n{done.stderr}")
+        return done.stdout.strip()
 
     def sidecar(
         self, app_id: str, *, resources_path: Path = COMPONENTS, arguments: Sequence[str] = ()

@@ -1,4 +1,4 @@
-"""Removes a test run's containers and network when the run ends, however it ends.
+"""Removes a test run's containers, networks and volumes when the run ends, however it ends.
 
 The run starts this program with a pipe as its stdin, whose other end closes when the run is over or killed: then the
 read below returns. It is started in a session of its own, so that a Ctrl-C at the terminal does not reach it.
@@ -14,8 +14,10 @@ import docker
 from docker.errors import APIError
 from docker.models.containers import Container
 from docker.models.networks import Network
+from docker.models.volumes import Volume
 
 RUN_LABEL = "keepstate.run"
+COMPOSE_LABEL = "com.docker.compose.project"
 ORDERLY = b"orderly"
 """What a run that ends by itself writes: it starts nothing any more."""
 
@@ -24,13 +26,24 @@ _LATECOMERS = 3.0
 """How long a killed run's last request to the engine may still bring a container forth, in seconds."""
 
 
-def belongings(client: docker.DockerClient, run: str) -> list[Container | Network]:
-    """Everything that carries the run's label: first the containers, then the networks they are on."""
-    containers = client.containers.list(all=True, filters={"label": f"{RUN_LABEL}={run}"}, ignore_removed=True)
-    return [*containers, *client.networks.list(filters={"label": f"{RUN_LABEL}={run}"})]
+def project_of(run: str) -> str:
+    """The name of the run's compose project."""
+    return f"keepstate-{run}"
 
 
-def remove(thing: Container | Network) -> None:
+def belongings(client: docker.DockerClient, run: str) -> list[Container | Network | Volume]:
+    """Everything that carries the run's label or its project's: first the containers, then what they use."""
+    found: list[Container | Network | Volume] = []
+    labels = (f"{RUN_LABEL}={run}", f"{COMPOSE_LABEL}={project_of(run)}")
+    for label in labels:
+        found += client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
+    for label in labels:
+        found += client.networks.list(filters={"label": label})
+        found += client.volumes.list(filters={"label": label})
+    return found
+
+
+def remove(thing: Container | Network | Volume) -> None:
     """Remove it, running or paused. What fails is seen again and tried again."""
     with contextlib.suppress(APIError):
         if isinstance(thing, Container):
