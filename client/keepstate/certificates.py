@@ -11,6 +11,9 @@ from typing import TypeAlias
 
 PathOf: TypeAlias = str | PathLike[str]
 
+# What OpenSSL says of a key that does not fit: of the same kind as the certificate's, and of another.
+_OF_ANOTHER = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
+
 
 def read_certificates(path: PathOf, *, name: str) -> bytes:
     """The content of a PEM file with at least one certificate.
@@ -25,8 +28,8 @@ def read_certificates(path: PathOf, *, name: str) -> bytes:
     data = _read(path, name)
     trusted = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        trusted.load_verify_locations(cadata=data.decode())
-    except (ssl.SSLError, ValueError):
+        trusted.load_verify_locations(cadata=data.decode("ascii", "ignore"))  # there may be remarks between them
+    except ssl.SSLError:
         raise ValueError(f"{name}: {path} holds no certificate in PEM") from None
     return data
 
@@ -43,9 +46,12 @@ def read_key(path: PathOf, *, name: str, certificate: PathOf) -> bytes:
     try:
         pair.load_cert_chain(certificate, path, password=lambda: "")  # else a passphrase would be asked for
     except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
+        if error.reason in _OF_ANOTHER:
             raise ValueError(f"{name}: {path} is not the key of the certificate in {certificate}") from None
-        raise ValueError(f"{name}: {path} holds no private key in PEM without a passphrase") from None
+        if error.reason is None:
+            raise ValueError(f"{name}: {path} holds no private key in PEM without a passphrase") from None
+        why = error.reason.replace("_", " ").lower()
+        raise ValueError(f"{name}: {path} and {certificate} cannot be used: {why}") from None
     return data
 
 

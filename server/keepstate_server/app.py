@@ -24,6 +24,7 @@ from keepstate_server.rpc.stores import StoreServicer
 from keepstate_server.stores.catalog import Catalog
 from keepstate_server.stores.sidecar import Sidecar
 from keepstate_server.stores.time_limit import TimeLimit
+from keepstate_server.tls import Certificates
 
 __all__ = ["Service"]
 
@@ -100,15 +101,13 @@ class Service:
         """Listens; answers NOT_SERVING until the sidecar does.
 
         Raises:
-            BadConfiguration: a port is taken, the embedded store's file cannot be used, or a sidecar's address is none.
+            BadConfiguration: a port is taken, a certificate or its key is none, the embedded store's file cannot be
+                used, or a sidecar's address is none.
         """
         settings = self._settings
         backing = self._backing = await Backing.open(settings, clock=self._clock)
         self._server = self._make_server(backing.engine, backing.catalog)
-        try:
-            self.port = self._server.add_insecure_port(settings.listen)
-        except RuntimeError:
-            raise BadConfiguration(f"KEEPSTATE_LISTEN: cannot listen on {settings.listen}: it may be taken") from None
+        self.port = self._listen(self._server)
         await self._set_serving(False)
         await self._server.start()
         if settings.http_listen:
@@ -151,6 +150,16 @@ class Service:
         if self._settings.uses_embedded:
             return f"the embedded store, in {self._settings.embedded_file}"
         return f"the stores of the Dapr sidecar at {self._settings.sidecar_address.grpc}"
+
+    def _listen(self, server: grpc.aio.Server) -> int:
+        address, tls = self._settings.listen, self._settings.tls
+        try:
+            if tls is None:
+                return server.add_insecure_port(address)
+            return server.add_secure_port(address, Certificates(tls).credentials)
+        except RuntimeError:
+            or_else = f", or gRPC does not know the kind of key in {tls.key}" if tls else ""
+            raise BadConfiguration(f"KEEPSTATE_LISTEN: cannot listen on {address}: it may be taken{or_else}") from None
 
     def _make_server(self, engine: Engine, catalog: Catalog) -> grpc.aio.Server:
         settings = self._settings

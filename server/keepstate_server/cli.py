@@ -48,6 +48,13 @@ def serve(
     default_store: Annotated[
         str | None, typer.Option(help="The store of records that name none [KEEPSTATE_DEFAULT_STORE].")
     ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="The service's certificate, PEM; without it no TLS [KEEPSTATE_TLS_CERT].")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="The key of it, PEM [KEEPSTATE_TLS_KEY].")] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="Admit only clients with a certificate of this CA [KEEPSTATE_TLS_CLIENT_CA].")
+    ] = None,
     insecure: Annotated[
         bool | None, typer.Option("--insecure", help="Allow to listen off loopback unprotected [KEEPSTATE_INSECURE].")
     ] = None,
@@ -67,6 +74,9 @@ def serve(
         sidecar=sidecar,
         data=data,
         default_store=default_store,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        tls_client_ca=tls_client_ca,
         insecure=insecure,
         log_format=log_format,
         log_level=log_level,
@@ -152,14 +162,24 @@ def _announce(port: int, keeps_in: str, settings: Settings) -> None:
     address = f"{host}:{port}"
     # Where it listens on every address, that is none to call.
     shown = f"localhost:{port}" if host in ("127.0.0.1", "0.0.0.0", "[::]") else address  # noqa: S104 - only compared
-    option = "" if shown == _DEFAULT_ADDRESS else f" --address {shown}"
-    _say(f"keepstate: listening on {address}, keeping records in {keeps_in}")
+    _say(f"keepstate: listening on {address}{_by_tls(settings)}, keeping records in {keeps_in}")
     if not sys.stderr.isatty() and settings.log_format == "json":
         return
     _say("  try it:")
     command = ".venv/bin/keepstate"
+    option = "" if shown == _DEFAULT_ADDRESS else f" --address {shown}"
+    if settings.tls is not None:
+        own = " --tls-client-cert FILE --tls-client-key FILE" if settings.tls.client_ca else ""
+        _say(f"    {command} put greeting hello{option} --tls-ca FILE{own}")
+        return
     _say(f"    {command} put greeting hello{option} && {command} get greeting -o value{option}")
     _say(f"    grpcurl -plaintext {shown} list")
+
+
+def _by_tls(settings: Settings) -> str:
+    if settings.tls is None:
+        return ""
+    return " by TLS, for clients with a certificate" if settings.tls.client_ca else " by TLS"
 
 
 def _say(line: str) -> None:

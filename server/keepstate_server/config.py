@@ -7,6 +7,7 @@ import difflib
 import ipaddress
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -30,9 +31,11 @@ from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.rpc.requests import Limits
 from keepstate_server.stores.address import SidecarAddress
 
-__all__ = ["BadConfiguration", "Settings", "SidecarKind", "SidecarSettings", "load", "misspelt"]
+__all__ = ["BadConfiguration", "Settings", "SidecarKind", "SidecarSettings", "TlsFiles", "load", "misspelt"]
 
 _PREFIX = "KEEPSTATE_"
+_LIKE_SETTINGS = {"TLS_CLIENT_CERT", "TLS_CLIENT_KEY"}
+"""Variables of the command line's other commands whose names are like a setting's."""
 _MEBIBYTE = 1024 * 1024
 
 
@@ -46,6 +49,15 @@ class SidecarKind(StrEnum):
     AUTO = "auto"
     DAPR = "dapr"
     EMBEDDED = "embedded"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TlsFiles:
+    """Where the service's certificate lies, its key, and the CA whose clients alone may connect. None: any client."""
+
+    cert: Path
+    key: Path
+    client_ca: Path | None
 
 
 class LogFormat(StrEnum):
@@ -150,8 +162,14 @@ class Settings(SidecarSettings):
     """Where callers reach the service (gRPC). Not called "port": Kubernetes sets KEEPSTATE_PORT for its own ends."""
     http_listen: Address | None = "127.0.0.1:7401"
     """Where probes that cannot speak gRPC ask for health; "none" for nowhere."""
+    tls_cert: Path | None = None
+    """The file of the service's certificate, PEM, with those between it and its CA. None: no TLS."""
+    tls_key: Path | None = None
+    """The file of its private key, PEM, without a passphrase."""
+    tls_client_ca: Path | None = None
+    """The file of the CA, PEM, that must have signed a client's certificate. None: clients need none."""
     insecure: bool = False
-    """Allow listening off loopback without TLS and without knowing the callers."""
+    """Allow listening off loopback though anybody may connect."""
     reflection: bool = True
     """Tell callers such as grpcurl the API's shape."""
 
@@ -231,12 +249,18 @@ class Settings(SidecarSettings):
     def _together(self) -> Self:
         if self.dead_life < 20 * self.longest_delay:
             raise ValueError("KEEPSTATE_DEAD_LIFE must be at least 20 times KEEPSTATE_LONGEST_DELAY")
-        if not self.insecure:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("KEEPSTATE_TLS_CERT and KEEPSTATE_TLS_KEY: give both, or none for no TLS")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("KEEPSTATE_TLS_CLIENT_CA needs KEEPSTATE_TLS_CERT and KEEPSTATE_TLS_KEY")
+        # With TLS alone nobody listens in, but anybody may call.
+        if self.tls_client_ca is None and not self.insecure:
             for name, address in (("KEEPSTATE_LISTEN", self.listen), ("KEEPSTATE_HTTP_LISTEN", self.http_listen)):
                 if address and not _is_loopback(address):
                     raise ValueError(
-                        f"{name}: {address} is not loopback, and this version has no TLS and knows no callers;"
-                        " KEEPSTATE_INSECURE=true allows it by name"
+                        f"{name}: {address} is not loopback, and every caller may read and write everything;"
+                        " KEEPSTATE_TLS_CLIENT_CA admits only callers with a certificate,"
+                        " KEEPSTATE_INSECURE=true allows all by name"
                     )
         if self.sidecar is SidecarKind.AUTO and not self._dapr_configured and not _is_loopback(self.listen):
             raise ValueError(
@@ -244,6 +268,13 @@ class Settings(SidecarSettings):
                 " store is used off loopback only when asked for by name: KEEPSTATE_SIDECAR=embedded"
             )
         return self
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """What TLS needs; None: plaintext."""
+        if self.tls_cert is None or self.tls_key is None:
+            return None
+        return TlsFiles(cert=self.tls_cert, key=self.tls_key, client_ca=self.tls_client_ca)
 
     @property
     def _dapr_configured(self) -> bool:
@@ -333,7 +364,11 @@ def misspelt(environment: Iterable[str]) -> list[tuple[str, str]]:
     found = []
     for name in sorted(environment):
         own = name.removeprefix(_PREFIX)
-        if name != own and own not in known and (close := difflib.get_close_matches(own, known, n=1, cutoff=0.8)):
+        if (
+            name != own
+            and own not in known | _LIKE_SETTINGS
+            and (close := difflib.get_close_matches(own, known, n=1, cutoff=0.8))
+        ):
             found.append((name, _PREFIX + close[0]))
     return found
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from keepstate_server.config import BadConfiguration, Settings, load
+from keepstate_server.config import BadConfiguration, Settings, TlsFiles, load, misspelt
 
 Load = Callable[..., Settings]
 
@@ -62,6 +62,9 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ({"KEEPSTATE_LISTEN": "keepstate.example:7400"}, "KEEPSTATE_LISTEN"),
     ({"KEEPSTATE_HTTP_LISTEN": "7401"}, "KEEPSTATE_HTTP_LISTEN"),
     ({"KEEPSTATE_HTTP_LISTEN": "10.0.0.1:7401"}, "KEEPSTATE_HTTP_LISTEN"),
+    ({"KEEPSTATE_TLS_CERT": "a.pem"}, "KEEPSTATE_TLS_CERT and KEEPSTATE_TLS_KEY: give both"),
+    ({"KEEPSTATE_TLS_KEY": "a.key"}, "KEEPSTATE_TLS_CERT and KEEPSTATE_TLS_KEY: give both"),
+    ({"KEEPSTATE_TLS_CLIENT_CA": "ca.pem"}, "KEEPSTATE_TLS_CLIENT_CA needs KEEPSTATE_TLS_CERT"),
     ({"KEEPSTATE_INSECURE": "perhaps"}, "KEEPSTATE_INSECURE"),
     ({"KEEPSTATE_REFLECTION": "2"}, "KEEPSTATE_REFLECTION"),
     ({"KEEPSTATE_SIDECAR": "redis"}, "KEEPSTATE_SIDECAR"),
@@ -203,6 +206,29 @@ def test_off_loopback_is_allowed_by_name(settings: Load) -> None:
         {"KEEPSTATE_INSECURE": "true", "KEEPSTATE_LISTEN": "0.0.0.0:7400", "KEEPSTATE_SIDECAR": "embedded"}
     )
     assert found.listen == "0.0.0.0:7400"
+
+
+TLS = {"KEEPSTATE_TLS_CERT": "a.pem", "KEEPSTATE_TLS_KEY": "a.key"}
+EVERYWHERE = {"KEEPSTATE_LISTEN": "0.0.0.0:7400", "KEEPSTATE_HTTP_LISTEN": "0.0.0.0:7401", "KEEPSTATE_SIDECAR": "dapr"}
+
+
+def test_off_loopback_is_allowed_where_clients_need_a_certificate(settings: Load) -> None:
+    found = settings(TLS | EVERYWHERE | {"KEEPSTATE_TLS_CLIENT_CA": "ca.pem"})
+    assert (found.listen, found.http_listen) == ("0.0.0.0:7400", "0.0.0.0:7401")
+    assert found.tls == TlsFiles(cert=Path("a.pem"), key=Path("a.key"), client_ca=Path("ca.pem"))
+
+
+def test_tls_alone_does_not_allow_it_since_anybody_may_call(settings: Load) -> None:
+    with pytest.raises(BadConfiguration, match=r"KEEPSTATE_LISTEN.*KEEPSTATE_TLS_CLIENT_CA.*KEEPSTATE_INSECURE"):
+        settings(TLS | EVERYWHERE)
+    assert settings({"KEEPSTATE_INSECURE": "true"}).tls
+
+
+def test_the_clients_variables_of_tls_are_neither_settings_nor_misspelt(settings: Load) -> None:
+    clients = {f"KEEPSTATE_TLS{name}": "x" for name in ("", "_CA", "_CLIENT_CERT", "_CLIENT_KEY", "_SERVER_NAME")}
+    assert settings(clients).tls is None
+    assert misspelt(clients) == []
+    assert misspelt(["KEEPSTATE_TLS_CERTS"]) == [("KEEPSTATE_TLS_CERTS", "KEEPSTATE_TLS_CERT")]
 
 
 def test_the_address_for_probes_can_be_nowhere(settings: Load) -> None:
