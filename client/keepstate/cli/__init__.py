@@ -13,6 +13,9 @@ def main() -> None:
     for needed in ("rich", "typer", "yaml"):
         if find_spec(needed) is None:
             sys.exit(f"keepstate: the command line needs {needed}: pip install 'keepstate[cli]'")
+    from keepstate.cli._completion import join_words
+
+    join_words()
     from keepstate.cli._app import app
 
     app()

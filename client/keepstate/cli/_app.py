@@ -14,6 +14,7 @@ import typer
 
 from keepstate.cli import _show as show
 from keepstate.cli._calls import EXIT_CODES, EXIT_NOT_FOUND, call, fail
+from keepstate.cli._completion import store_names
 from keepstate.cli._extensions import add_extensions
 from keepstate.cli._options import (
     ConsistencyOption,
@@ -36,7 +37,6 @@ from keepstate.records import Consistency
 app = typer.Typer(
     help="Keep state through a Keepstate service.",
     epilog=EXIT_CODES,
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # help and errors as plain text: the same on a terminal, in a pipe and in a log
@@ -183,7 +183,9 @@ def touch(
 @with_target("store", "namespace")
 def stores(
     target: Target,
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show this one, with its promises.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Show this one, with its promises.", autocompletion=store_names)
+    ] = None,
     output: Output = OutputFormat.TABLE,
 ) -> None:
     """List the stores, or show one, and which promises of the contract each one keeps. -o value prints names alone."""

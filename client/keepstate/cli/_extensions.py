@@ -4,11 +4,13 @@ from __future__ import annotations
 
 __all__ = ["add_extensions"]
 
+from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 
 import typer
 
 from keepstate.cli._calls import fail
+from keepstate.cli._completion import is_typed
 
 GROUP = "keepstate.commands"
 
@@ -26,6 +28,10 @@ def add_extensions(app: typer.Typer) -> None:
 
 
 def _add(app: typer.Typer, entry_point: EntryPoint) -> None:
+    if is_typed(entry_point.name):  # its own flags are to be offered
+        with suppress(ModuleNotFoundError):
+            app.command(entry_point.name)(entry_point.load())
+            return
     # Everything behind the name, --help too, goes to the command itself.
     passed_on = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
 

@@ -10,6 +10,7 @@ import typer
 
 from keepstate.cli import _show as show
 from keepstate.cli._calls import call
+from keepstate.cli._completion import file_names
 from keepstate.cli._options import Output, OutputFormat
 from keepstate.cli._read import read_document
 from keepstate.cli._target import Target, with_target
@@ -33,6 +34,7 @@ def transact(
             envvar="KEEPSTATE_FILE",
             help="What to do, see below; - reads standard input.",
             show_default=False,
+            autocompletion=file_names,
         ),
     ],
     target: Target,

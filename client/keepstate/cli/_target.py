@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["Target", "with_target"]
+__all__ = ["Target", "target_of", "with_target"]
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from keepstate.cli._completion import store_names
 from keepstate.cli._options import duration
 from keepstate.tls import Tls
 
@@ -35,7 +36,12 @@ def _target(
     ] = "localhost:7400",
     store: Annotated[
         str,
-        typer.Option("--store", envvar="KEEPSTATE_STORE", help="The Dapr state component; else the service's default."),
+        typer.Option(
+            "--store",
+            envvar="KEEPSTATE_STORE",
+            help="The Dapr state component; else the service's default.",
+            autocompletion=store_names,
+        ),
     ] = "",
     namespace: Annotated[
         str, typer.Option("--namespace", envvar="KEEPSTATE_NAMESPACE", help="The namespace; else the default one.")
@@ -98,6 +104,11 @@ def with_target(*without: str) -> Callable[[Callable[..., None]], Callable[..., 
         return run
 
     return change
+
+
+def target_of(flags: Mapping[str, Any]) -> Target:
+    """What a command's flags say, as far as they are known."""
+    return _target(**{name: flags[name] for name in _parameters_of(_target) if flags.get(name) is not None})
 
 
 def _parameters_of(function: Callable[..., object]) -> dict[str, inspect.Parameter]:
