@@ -106,6 +106,17 @@ async def test_a_redis_transaction_obeys_the_flag_that_it_never_sets(redis: Call
     assert await code_of(redis.transact(("upsert", item(key, b"3")))) == INTERNAL
 
 
+async def test_deletes_of_a_redis_transaction_stand_for_themselves(redis: Caller, key: str) -> None:
+    gone, changed, absent = (f"{key}-{each}" for each in ("gone", "changed", "absent"))
+    await redis.save(item(gone, b"value"), item(changed, b"value"))
+    await redis.transact(("delete", item(absent, etag="1")))
+    steps = [("delete", item(each, etag=etag)) for each, etag in ((changed, "7"), (gone, "1"), (absent, "1"))]
+    refused = await failure_of(redis.transact(*steps))
+    assert refused.code.name == INTERNAL
+    assert "failed to delete" in refused.text
+    assert [await value(redis, each) for each in (gone, changed, absent)] == [None, b"value", None]
+
+
 # Outages
 
 

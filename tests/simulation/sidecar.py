@@ -115,6 +115,10 @@ class SimSidecar(Sidecar):
         there = self._world.stores[store]
         await self._call(self._passing(there, "delete", key), lambda: there.delete(key, etag), timeout)
 
+    async def delete_all(self, store: str, etags: Mapping[str, StoreEtag], *, timeout: float) -> None:
+        there = self._world.stores[store]
+        await self._call(self._passing(there, "delete", *etags), lambda: there.delete_all(etags), timeout)
+
     async def _save(self, store: SimStore, item: StateItem, timeout: float) -> None:
         passing = Passing(instance=self._number, store=store, what="save", keys=(item.key,), items=(item,))
         await self._call(passing, lambda: store.save(item), timeout)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import grpc
@@ -108,6 +108,19 @@ class SimStore:
         del self.items[key]
         self.deleted += 1
 
+    def delete_all(self, etags: Mapping[str, StoreEtag]) -> None:
+        """Deletes all items or none.
+
+        Raises:
+            SidecarError: a compare does not hold.
+        """
+        there = {key: item for key in etags if (item := self._live(key))}
+        if any(key not in there or there[key].etag != etag for key, etag in etags.items()):
+            self.refusals += 1
+            raise SidecarError(_INTERNAL, _TRANSACTION + _MISMATCH + "%!w(<nil>)")
+        for key, etag in etags.items():
+            self.delete(key, etag)
+
     def full(self, what: str) -> SidecarError | None:
         """Returns what the sidecar says when the store has no room; None: such stores are never full here."""
         return None
@@ -200,6 +213,16 @@ class RedisLike(SimStore):
             raise SidecarError(_ABORTED, self._deleting(key) + _MISMATCH + script)
         del self.items[key]
         self.deleted += 1
+
+    def delete_all(self, etags: Mapping[str, StoreEtag]) -> None:
+        refused = [key for key, etag in etags.items() if (there := self._live(key)) and there.etag != etag]
+        for key, etag in etags.items():
+            if key not in refused:
+                self.delete(key, etag)
+        if refused:
+            self.refusals += 1
+            scripts = (_SCRIPT.format(line=7, verb="delete", store=self.name, key=key) for key in refused)
+            raise SidecarError(_INTERNAL, _TRANSACTION + "; ".join(scripts))
 
     def transact(self, items: Sequence[StateItem]) -> None:
         refused = [item.key for item in items if not self._run_quietly(self._as_kept(item))]

@@ -146,6 +146,18 @@ def test_redis_deletes_what_is_not_there_and_refuses_another_etag(make: Make) ->
     assert not store.items
 
 
+def test_of_several_deletes_redis_refuses_one_and_the_others_refuse_all(make: Make) -> None:
+    for kind, left in (("state.redis", {"a"}), ("state.sqlite", {"a", "b"})):
+        store = make(kind)
+        for key in ("a", "b"):
+            store.put_raw(key, b"value", None)
+        with pytest.raises(SidecarError, match="INTERNAL"):
+            store.delete_all({"a": StoreEtag("0123"), "b": store.items["b"].etag})
+        assert store.items.keys() == left
+        store.delete_all({key: item.etag for key, item in store.items.items()})
+        assert not store.items
+
+
 @pytest.mark.parametrize("kind", ["state.postgresql", "state.sqlite", "state.in-memory"])
 def test_the_others_refuse_to_delete_what_is_not_there(make: Make, kind: str) -> None:
     store = make(kind)

@@ -5,7 +5,6 @@ a record is in docs/records.md; in short: it is written down that a record will 
 it then, and nobody deletes it again before the first delete has arrived or never will.
 """
 
-import asyncio
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +26,7 @@ from keepstate_server.engine.journal import (
     relist,
     write_journal,
 )
+from keepstate_server.engine.reads import FIRST_KEYS, next_keys
 from keepstate_server.engine.resolver import Resolver
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.engine.sighting import Sighting
@@ -35,9 +35,6 @@ from keepstate_server.stores.base import Failure, Fate, StateStore, StoreEtag, S
 __all__ = ["Collector"]
 
 _log = structlog.get_logger(__name__)
-
-# How many records are read at a time: each may have a mebibyte.
-_AT_ONCE = 16
 
 # How long the calls for one journal may take; seconds.
 _PATIENCE = 30.0
@@ -75,36 +72,45 @@ class Collector:
         for gone in [key for key in self._next if key[0] == store.scope and key[1] not in journals]:
             del self._next[gone]
         self._source.shuffle(journals)  # so that instances do not get into each other's way
+        collected = 0
         for journal in journals:
             if self._next.get((store.scope, journal), Instant(0)) <= self._clock.now():
-                await self._look_into(store, journal, Deadline(_PATIENCE))
+                collected += await self._look_into(store, journal, Deadline(_PATIENCE))
+        if collected:
+            _log.info("dead records collected", store=store.name, count=collected)
 
-    async def _look_into(self, store: StateStore, name: bytes, limit: Deadline) -> None:
+    async def _look_into(self, store: StateStore, name: bytes, limit: Deadline) -> int:
+        """Does what is due in one journal; returns how many records were deleted for certain."""
         found = await read_journal(store, name, limit)
         if isinstance(found, Failure):
-            return
+            return 0
         if found is None or found.journal.closed:
             await relist(store, limit, remove=name)
-            return
+            return 0
         now = self._clock.now()
         if not found.journal.notes and now - found.journal.note_time > self._settings.dead_life_ms:
             closing = await close_journal(store, name, found, self._settings.outcome_life, limit)
             if closing.fate is Fate.APPLIED:
                 await relist(store, limit, remove=name)
-            return
+            return 0
         due = [key for key, note in found.journal.notes.items() if self._when(note) <= now]
         notes: dict[str, Note] = dict(found.journal.notes)
         doomed: dict[str, StoreEtag] = {}
-        for begin in range(0, len(due), _AT_ONCE):
-            await self._judge(store, name, due[begin : begin + _AT_ONCE], notes, doomed, limit)
+        keys = FIRST_KEYS
+        while due:
+            some, due = due[:keys], due[keys:]
+            read = await self._judge(store, name, some, notes, doomed, limit)
+            keys = next_keys(len(some), read)
         # Marked only now: reading may have taken long, and others wait from the mark on.
         now = self._clock.now()
         notes |= {key: replace(notes[key], deleting=now) for key in doomed}
+        collected = 0
         if notes != found.journal.notes:
-            await self._collect(store, name, found, notes, doomed, limit)
+            collected = await self._collect(store, name, found, notes, doomed, limit)
         # Notes that others make from now on are due no sooner than after a dead life.
         times = [self._when(note) for note in notes.values()]
         self._next[store.scope, name] = min([*times, Instant(now + self._settings.dead_life_ms)])
+        return collected
 
     def _when(self, note: Note) -> Instant:
         """Returns when to look at the record: if it was to be deleted, when that has happened or never will."""
@@ -121,12 +127,15 @@ class Collector:
         notes: dict[str, Note],
         doomed: dict[str, StoreEtag],
         limit: Deadline,
-    ) -> None:
-        """Reads records that are due, and puts down what is to become of each: in ``notes``, and in ``doomed``."""
+    ) -> int:
+        """Reads records that are due, and puts down what is to become of each: in ``notes``, and in ``doomed``.
+
+        Returns how many bytes of values were read.
+        """
         locations = [Location(store.name, key) for key in keys]
         found = await self._resolver.look(locations, limit)
         if found is None:
-            return
+            return 0
         intents = {at: each for at, each in found.items() if each.intent}
         if intents:
             await self._resolve(intents, limit)
@@ -143,6 +152,7 @@ class Collector:
                 notes[at.key] = Note(due=ends)
             elif sighting.etag is not None:
                 doomed[at.key] = sighting.etag
+        return sum(len(each.content.value) for each in found.values() if each.content)
 
     async def _resolve(self, intents: Mapping[Location, Sighting], limit: Deadline) -> None:
         settled = await self._resolver.settle(intents, limit)
@@ -165,19 +175,18 @@ class Collector:
         notes: Mapping[str, Note],
         doomed: Mapping[str, StoreEtag],
         limit: Deadline,
-    ) -> None:
-        """Writes down what was judged, and then deletes."""
+    ) -> int:
+        """Writes down what was judged, and then deletes; returns how many records were deleted for certain."""
         journal = replace(found.journal, notes=notes)
         outcome = await write_journal(store, name, found.etag, journal, limit)
         if outcome.fate is not Fate.APPLIED:
-            return  # others wrote there, or nobody knows: look again later
+            return 0  # others wrote there, or nobody knows: look again later
         marks = [note.deleting for key in doomed if (note := notes[key]).deleting is not None]
         if not doomed or self._clock.now() - min(marks) > STALE:
-            return  # what is sent now might arrive later than ``_when`` allows for
-        gone = await asyncio.gather(*(store.delete(key, etag, timeout=limit.remaining) for key, etag in doomed.items()))
-        left = {key: note for key, note in notes.items() if key not in doomed} | {
-            key: notes[key] for key, done in zip(doomed, gone, strict=True) if not done
-        }
-        _log.info("dead records collected", store=store.name, count=sum(gone))
+            return 0  # what is sent now might arrive later than ``_when`` allows for
+        if not await store.delete(doomed, timeout=limit.remaining):
+            return 0  # the marks stay, and each is looked at again when it is certain what became of it
         if outcome.next_etag is not None:
+            left = {key: note for key, note in notes.items() if key not in doomed}
             await write_journal(store, name, outcome.next_etag, replace(journal, notes=left), limit)
+        return len(doomed)

@@ -29,6 +29,7 @@ from keepstate_server.engine.group import Group
 from keepstate_server.engine.hints import Hints
 from keepstate_server.engine.locks import Held, KeyLocks
 from keepstate_server.engine.noting import Noting
+from keepstate_server.engine.reads import FIRST_KEYS, next_keys
 from keepstate_server.engine.resolver import Resolver
 from keepstate_server.engine.room import ANSWER_BYTES, Room, too_much
 from keepstate_server.engine.settings import EngineSettings
@@ -43,14 +44,6 @@ __all__ = ["Engine"]
 _log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
-
-# How many keys go into one call of the sidecar: enough to share its cost, too few to hold others up. The first call
-# of a batch takes fewer: what it reads shows how large values are.
-_MOST_KEYS = 128
-_FIRST_KEYS = 16
-
-# About how much one call shall read.
-_READ_BYTES = 4 * 1024 * 1024
 
 
 class _Lane:
@@ -215,7 +208,7 @@ class Engine:
             (Group(key, [batch.operations[index] for index in its], self._settings, room=batch.room), its)
             for key, its in by_key.items()
         ]
-        keys = _FIRST_KEYS
+        keys = FIRST_KEYS
         while todo:
             chunk, todo = todo[:keys], todo[keys:]
             groups = [group for group, _ in chunk]
@@ -227,7 +220,7 @@ class Engine:
             for group, its in chunk:
                 batch.take(its, group.results or ())
             read = sum(group.bytes_seen for group in groups)
-            keys = max(1, min(_MOST_KEYS, len(chunk) * _READ_BYTES // read if read else _MOST_KEYS))
+            keys = next_keys(len(chunk), read)
 
     async def _on_chunk(self, lane: _Lane, groups: Sequence[Group], deadline: Deadline) -> None:
         if all(group.reads_only for group in groups):

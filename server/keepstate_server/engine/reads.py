@@ -1,9 +1,23 @@
-"""One key of a store, read so that its absence is certain."""
+"""How keys of a store are read: one so that its absence is certain, many in portions."""
 
 from keepstate_server.domain.records import Consistency
 from keepstate_server.stores.base import Absence, Failure, StateStore, Stored
 
-__all__ = ["read_one"]
+__all__ = ["FIRST_KEYS", "MOST_KEYS", "next_keys", "read_one"]
+
+FIRST_KEYS = 16
+"""How many of many keys are read first: what they bring shows how large values are."""
+
+MOST_KEYS = 128
+"""How many keys go into one call of the sidecar: enough to share its cost, too few to hold others up."""
+
+# About how much one call shall read.
+_READ_BYTES = 4 * 1024 * 1024
+
+
+def next_keys(keys: int, read: int) -> int:
+    """Returns how many keys to read next, where so many ``keys`` brought that many bytes."""
+    return max(1, min(MOST_KEYS, keys * _READ_BYTES // read if read else MOST_KEYS))
 
 
 async def read_one(store: StateStore, key: str, *, timeout: float) -> Stored | Failure | None:

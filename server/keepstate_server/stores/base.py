@@ -162,8 +162,11 @@ class StateStore(Protocol):
         """Performs all writes or none; the keys are distinct. Only where the isolation is a rollback."""
         ...
 
-    async def delete(self, key: str, etag: StoreEtag, *, timeout: float) -> bool:
-        """Deletes a key if the store's etag is still ``etag``. Says whether it is certainly gone."""
+    async def delete(self, etags: Mapping[str, StoreEtag], *, timeout: float) -> bool:
+        """Deletes each key if the store's etag is still the one given. Says whether all are certainly gone.
+
+        Where it says no, any of them may be gone, or may yet go.
+        """
         ...
 
     async def adopt(self, key: str, stored: Stored, *, tombstone: bytes, timeout: float) -> ReadResult:

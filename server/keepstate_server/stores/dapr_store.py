@@ -112,12 +112,12 @@ class DaprStore:
             return await self._get_each(keys, consistency, timeout)
         return await self._get_bulk(keys, consistency, timeout)
 
-    async def delete(self, key: str, etag: StoreEtag, *, timeout: float) -> bool:
-        """Deletes a key if the store's etag is still ``etag``. Says whether it is certainly gone."""
+    async def delete(self, etags: Mapping[str, StoreEtag], *, timeout: float) -> bool:
+        """Deletes each key if the store's etag is still the one given. Says whether all are certainly gone."""
         try:
-            await self._sidecar.delete(self.name, key, etag=etag, timeout=timeout)
+            await self._sidecar.delete_all(self.name, etags, timeout=timeout)
         except SidecarError as error:
-            _log.info("delete not confirmed", store=self.name, detail=str(error))
+            _log.info("deletes not confirmed", store=self.name, detail=str(error))
             return False
         return True
 

@@ -221,6 +221,24 @@ class Sidecar:
         with _errors():
             await self._stub.DeleteState(request, timeout=timeout)
 
+    async def delete_all(self, store: str, etags: Mapping[str, StoreEtag], *, timeout: float) -> None:
+        """Deletes keys, each if its etag is still the one given, in one state transaction.
+
+        Raises:
+            SidecarError: it failed, or its reply was lost. What a refusal means for the others is the store's affair.
+        """
+        request = api_v1.ExecuteStateTransactionRequest(
+            storeName=store,
+            operations=[
+                api_v1.TransactionalStateOperation(
+                    operationType="delete", request=common_v1.StateItem(key=key, etag=common_v1.Etag(value=etag))
+                )
+                for key, etag in etags.items()
+            ],
+        )
+        with _errors():
+            await self._stub.ExecuteStateTransaction(request, timeout=timeout)
+
     async def transact(self, store: str, items: Sequence[StateItem], *, timeout: float) -> None:
         """Saves items in one state transaction, in the order given. What that means is the store's affair.
 

@@ -175,14 +175,16 @@ class ModelStore:
         unheard = self._unheard(self._fault(timeout), [writes])
         return unheard or Outcome(fate=Fate.APPLIED if self._apply(writes) else Fate.REFUSED)
 
-    async def delete(self, key: str, etag: StoreEtag, *, timeout: float) -> bool:
-        self.calls.append(Call(kind="delete", keys=(key,)))
+    async def delete(self, etags: Mapping[str, StoreEtag], *, timeout: float) -> bool:
+        self.calls.append(Call(kind="delete", keys=tuple(etags)))
         await self._step(self.before_write)
         fault = self._fault(timeout)
-        item = self._live(key)
-        if fault in (WriteFault.NONE, WriteFault.REPLY_LOST) and item and item.etag == etag:
-            del self.items[key]
-        return fault is WriteFault.NONE and (item is None or item.etag == etag)
+        there = {key: item for key in etags if (item := self._live(key))}
+        held = {key for key, item in there.items() if item.etag == etags[key]}
+        if fault in (WriteFault.NONE, WriteFault.REPLY_LOST):
+            for key in held:
+                del self.items[key]
+        return fault is WriteFault.NONE and held == there.keys()
 
     async def adopt(self, key: str, stored: Stored, *, tombstone: bytes, timeout: float) -> ReadResult:
         del timeout

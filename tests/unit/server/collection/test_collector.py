@@ -126,6 +126,47 @@ async def test_a_record_that_names_another_journal_is_not_collected_by_this_one(
     assert await house.notes() == {}
 
 
+async def test_records_of_one_journal_are_deleted_in_one_call(house: House) -> None:
+    for number in range(20):
+        await house.dies(f"k{number}")
+    house.clock.advance(DUE)
+    await house.sweep()
+    assert house.deletes == 1
+    assert not any(house.store.stands(f"k{number}") for number in range(20))
+    assert await house.notes() == {}
+
+
+async def test_one_delete_that_is_refused_leaves_the_others_to_be_looked_for_again(house: House) -> None:
+    """Another program wrote there; nothing says whose delete it was that failed."""
+    for number in range(3):
+        await house.dies(f"k{number}")
+    house.clock.advance(DUE)
+
+    async def rewritten() -> None:
+        house.store.put_raw("k1", b"another program's")
+
+    house.store.before_write.append(rewritten)
+    await house.sweep()
+    marked = house.clock.now()
+    assert await house.notes() == {f"k{number}": marked for number in range(3)}
+    house.clock.advance(45 * SECOND)
+    await house.sweep()
+    assert house.deletes == 1
+    assert await house.notes() == {}
+    assert house.store.stands("k1") == b"another program's"
+
+
+async def test_large_values_are_read_in_smaller_portions(house: House) -> None:
+    for number in range(40):
+        put = Put(name=name(f"k{number}"), value=b"v" * 1024 * 1024, expiry=Instant(house.clock.now() + SECOND))
+        await house.one(put)
+    house.clock.advance(SECOND + DUE)
+    house.store.calls.clear()
+    await house.sweep()
+    assert [len(call.keys) for call in house.store.calls] == [16, 4, 4, 4, 4, 4, 4, 40]
+    assert house.store.calls[-1].kind == "delete"
+
+
 # Two at a time
 
 
@@ -209,7 +250,7 @@ async def test_records_are_marked_when_all_are_read_not_when_each_is(house: Hous
         await house.dies(f"k{number}")
     house.clock.advance(DUE)
     house.store.before_read.extend([_nothing, _advancing(house, 29 * SECOND)])
-    house.store.write_faults.extend([WriteFault.REQUEST_LOST] * 20)
+    house.store.write_faults.append(WriteFault.REQUEST_LOST)
     await house.sweep()
     assert set((await house.notes()).values()) == {house.clock.now()}
 

@@ -1,0 +1,89 @@
+"""What the measurements run on: Redis, a sidecar and the service, and a line that says so."""
+
+from __future__ import annotations
+
+import platform
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from keepstate.v1 import state_service_pb2_grpc
+from tests.support.containers import Containers, find_images
+from tests.support.servers import DaprContainer, RedisContainer
+from tests.support.service import ServiceProcess
+
+__all__ = ["Rig", "rig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rig:
+    """A fresh Redis behind a sidecar, and what starts the service beside it."""
+
+    containers: Containers
+    redis: RedisContainer
+    sidecar: DaprContainer
+    folder: Path
+
+    def describe(self, settings: Mapping[str, str]) -> str:
+        """Says what a measurement ran on."""
+        versions = {
+            line.split(":")[0]: line.split(":")[1] for line in self.redis.cli("INFO", "server").split() if ":" in line
+        }
+        daprd = self.sidecar.run("./daprd", "--version")
+        chosen = ", ".join(f"{name}={value}" for name, value in settings.items())
+        return (
+            f"{processor()}, Python {platform.python_version()}, grpcio {grpc.__version__}, daprd {daprd},"
+            f" Redis {versions['redis_version']}; {chosen or 'settings by default'}"
+        )
+
+    def ask(self, *command: str) -> bytes:
+        """Sends Redis a command, past all clients, over a connection of its own; returns the reply's first bytes."""
+        with socket.create_connection((self.redis.address, self.redis.port), timeout=5) as connection:
+            connection.sendall(" ".join(command).encode() + b"\r\n")
+            return connection.recv(1 << 16)
+
+    def keys(self) -> int:
+        """Returns how many keys Redis holds."""
+        return int(self.ask("DBSIZE")[1:])
+
+    @asynccontextmanager
+    async def service(self, settings: Mapping[str, str]) -> AsyncIterator[state_service_pb2_grpc.StateServiceAsyncStub]:
+        """Runs the service as a process, and yields a client of it."""
+        addresses = {"DAPR_GRPC_ENDPOINT": self.sidecar.grpc_target, "DAPR_HTTP_ENDPOINT": self.sidecar.http_endpoint}
+        process = ServiceProcess(self.folder, (_free_port(), _free_port()), {**addresses, **settings})
+        try:
+            process.start()
+            async with grpc.aio.insecure_channel(process.address) as channel:
+                yield state_service_pb2_grpc.StateServiceStub(channel)
+        finally:
+            process.close()
+
+
+@contextmanager
+def rig() -> Iterator[Rig]:
+    """Starts the containers, and removes them in the end."""
+    containers = Containers(find_images())
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Rig(containers=containers, redis=containers.redis, sidecar=containers.daprd, folder=Path(folder))
+    finally:
+        containers.close()
+
+
+def processor() -> str:
+    """Names the machine's processors, as far as it tells."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} x {names[0]}" if names else platform.machine()
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+        return port
