@@ -14,6 +14,16 @@ PathOf: TypeAlias = str | PathLike[str]
 # What OpenSSL says of a key that does not fit: of the same kind as the certificate's, and of another.
 _OF_ANOTHER = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
 
+# How a public key begins in a certificate, of the kinds that the gRPC library can use. With others it starts, and then
+# every handshake fails.
+_USABLE = (
+    bytes.fromhex("06092a864886f70d0101010500"),  # RSA
+    bytes.fromhex("06072a8648ce3d020106082a8648ce3d030107"),  # of the curve P-256
+    bytes.fromhex("06072a8648ce3d020106052b81040022"),  # of the curve P-384
+)
+
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+
 
 def read_certificates(path: PathOf, *, name: str) -> bytes:
     """The content of a PEM file with at least one certificate.
@@ -38,8 +48,8 @@ def read_key(path: PathOf, *, name: str, certificate: PathOf) -> bytes:
     """The content of a PEM file with the private key of the first certificate in another file.
 
     Raises:
-        ValueError: the file cannot be read, holds no private key or one with a passphrase, or that of another
-            certificate.
+        ValueError: the file cannot be read, holds no private key or one with a passphrase, that of another
+            certificate, or one of a kind that gRPC cannot use.
     """
     data = _read(path, name)
     pair = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -52,7 +62,16 @@ def read_key(path: PathOf, *, name: str, certificate: PathOf) -> bytes:
             raise ValueError(f"{name}: {path} holds no private key in PEM without a passphrase") from None
         why = error.reason.replace("_", " ").lower()
         raise ValueError(f"{name}: {path} and {certificate} cannot be used: {why}") from None
+    if not any(each in _first(_read(certificate, name)) for each in _USABLE):
+        raise ValueError(f"{name}: {path} is neither an RSA key nor of the curves P-256 and P-384; gRPC uses no other")
     return data
+
+
+def _first(pem: bytes) -> bytes:
+    """The first certificate in a file, in DER; empty where it is written in an unusual way."""
+    text = pem.decode("ascii", "ignore")
+    begin, end = text.find(_BEGIN), text.find(_END)
+    return ssl.PEM_cert_to_DER_cert(text[begin : end + len(_END)]) if 0 <= begin < end else b""
 
 
 def _read(path: PathOf, name: str) -> bytes:

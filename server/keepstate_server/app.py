@@ -158,8 +158,7 @@ class Service:
                 return server.add_insecure_port(address)
             return server.add_secure_port(address, Certificates(tls).credentials)
         except RuntimeError:
-            or_else = f", or gRPC does not know the kind of key in {tls.key}" if tls else ""
-            raise BadConfiguration(f"KEEPSTATE_LISTEN: cannot listen on {address}: it may be taken{or_else}") from None
+            raise BadConfiguration(f"KEEPSTATE_LISTEN: cannot listen on {address}: it may be taken") from None
 
     def _make_server(self, engine: Engine, catalog: Catalog) -> grpc.aio.Server:
         settings = self._settings

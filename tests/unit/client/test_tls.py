@@ -9,9 +9,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 
 from keepstate import Client, Tls, Unavailable, sync
+from keepstate.v1 import state_service_pb2
+from keepstate.v1.state_service_pb2_grpc import StateServiceStub
 from tests.support.certificates import Authority, Pair, server_credentials
 from tests.unit.client.fake_service import FakeService
 from tests.unit.client.program import command, process
@@ -177,6 +181,42 @@ async def test_a_key_with_a_passphrase_is_refused_and_none_is_asked_for(files: F
     assert made[0] == 0, made
     with pytest.raises(ValueError, match=r"tls\.client_key: .* without a passphrase"):
         Client("localhost:1", tls=Tls(client_cert=files.client.cert, client_key=locked))
+
+
+@pytest.mark.parametrize(
+    ("kind", "usable"),
+    [
+        ("rsa:2048", True),
+        ("ec -pkeyopt ec_paramgen_curve:prime256v1", True),
+        ("ec -pkeyopt ec_paramgen_curve:secp384r1", True),
+        ("ec -pkeyopt ec_paramgen_curve:secp521r1", False),
+        ("ed25519", False),
+        ("rsa-pss", False),
+    ],
+)
+async def test_keys_are_taken_of_the_kinds_that_a_handshake_succeeds_with(
+    serve: Serve, files: Files, tmp_path: Path, kind: str, usable: bool
+) -> None:
+    pair = Pair(cert=tmp_path / "own.pem", key=tmp_path / "own.key")
+    command = f"openssl req -x509 -newkey {kind} -nodes -subj /CN=me -keyout {pair.key} -out {pair.cert}"
+    made = await process(*command.split())
+    assert made[0] == 0, made
+    address = await serve(files.service, pair.cert)
+    if usable:
+        assert await get(address, with_pair(files.ca, pair)) == "answered"
+        return
+    with pytest.raises(ValueError, match=r"tls\.client_key: .* is neither an RSA key nor of the curves"):
+        await get(address, with_pair(files.ca, pair))
+    credentials = grpc.ssl_channel_credentials(*(each.read_bytes() for each in (files.ca, pair.key, pair.cert)))
+    async with grpc.aio.secure_channel(address, credentials) as channel:
+        with pytest.raises(grpc.aio.AioRpcError):  # so it is not refused in vain
+            await StateServiceStub(channel).Get(state_service_pb2.GetRequest(), timeout=10)
+
+
+def test_remarks_around_certificates_do_no_harm(files: Files, tmp_path: Path) -> None:
+    own = tmp_path / "own.pem"
+    own.write_bytes("für mich\n".encode() + files.client.cert.read_bytes() + files.ca.read_bytes())
+    Client("localhost:1", tls=Tls(ca=own, client_cert=own, client_key=files.client.key))
 
 
 def test_a_certificate_and_its_key_come_together(files: Files) -> None:
