@@ -11,6 +11,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from keepstate.cli._calls import EXIT_NOT_FOUND, fail
 from keepstate.cli._options import OutputFormat
 from keepstate.cli._output import print_fields, print_json, print_rows, print_value, printable
 from keepstate.cli._transaction_file import Operations
@@ -51,9 +52,11 @@ def result(fields: Mapping[str, Any], value: str, output: OutputFormat) -> None:
         print_fields({name: _text(field) for name, field in fields.items()})
 
 
-def updated(left: Updated[Any], output: OutputFormat) -> None:
+def updated(key: str, left: Updated[Any], output: OutputFormat) -> None:
     """Print what an update left."""
-    fields = _left(left)
+    if left.record is None:  # something between sent the update again
+        fail(f"not found: {key!r} was updated, and has gone since", EXIT_NOT_FOUND)
+    fields = _left(key, left)
     shown = json.dumps(fields.pop("value"), ensure_ascii=False)
     if output is OutputFormat.VALUE:
         print_value(shown.encode() + b"\n")
@@ -67,7 +70,7 @@ def committed(performed: Operations, done: Committed, output: OutputFormat) -> N
     """Print what a transaction did, in the order of its puts, deletes and updates."""
     puts = list(zip((put.key for put in performed.puts), done.puts, strict=True))
     deletes = list(zip((delete.key for delete in performed.deletes), done.deletes, strict=True))
-    updates = [_left(left) for left in done.updates]
+    updates = [_left(update.key, left) for update, left in zip(performed.updates, done.updates, strict=True)]
     if output is OutputFormat.JSON:
         document = {
             "puts": [{"key": key, "etag": etag} for key, etag in puts],
@@ -121,14 +124,13 @@ def time(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _left(left: Updated[Any]) -> dict[str, Any]:
-    assert left.record is not None, "only of a repeat can it have gone, and there are none"
+def _left(key: str, left: Updated[Any]) -> dict[str, Any]:
     found = left.record
     return {
-        "key": found.name.key,
-        "value": found.value,
-        "etag": found.etag,
-        "expire_time": time(found.expire_time),
+        "key": key,
+        "value": found and found.value,
+        "etag": found and found.etag,
+        "expire_time": found and time(found.expire_time),
     }
 
 

@@ -84,7 +84,7 @@ def incr(
             )
         ),
     )
-    show.updated(updated, output)
+    show.updated(key, updated, output)
 
 
 @with_target()
@@ -136,7 +136,7 @@ def append(
             )
         ),
     )
-    show.updated(updated, output)
+    show.updated(key, updated, output)
 
 
 @with_target()
@@ -174,4 +174,4 @@ def patch(
             )
         ),
     )
-    show.updated(updated, output)
+    show.updated(key, updated, output)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
+from keepstate.v1 import state_service_pb2 as pb
 from tests.unit.client.fake_service import FakeService
 from tests.unit.client.program import Run
 
@@ -59,6 +61,18 @@ async def test_an_update_that_does_not_fit_is_73(run: Run) -> None:
     result = await run("incr", "stock", "-9", "--min", "0")
     assert (result.exit_code, result.stdout) == (73, "")
     assert result.stderr == "keepstate: update not applicable: less than the minimum\n"
+
+
+async def test_an_update_whose_record_has_gone_since_says_so(run: Run, service: FakeService) -> None:
+    """Only something between that sends calls again makes it so: the command itself sends none twice."""
+
+    async def gone(request: Any, context: Any) -> Any:
+        return pb.UpdateResponse(repeated=True)
+
+    service.script.append(gone)
+    result = await run("incr", "n")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "keepstate: not found: 'n' was updated, and has gone since\n"
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,17 @@ async def test_the_tab_key_completes_words_that_bash_takes_apart_and_files(termi
         terminal.press("\x15")  # clear the line
 
 
+async def test_it_is_installed_for_the_shell_that_asks(environment: dict[str, str], tmp_path: Path) -> None:
+    environment["HOME"] = str(tmp_path)
+    told, complaints = await run(environment, "bash", "--norc", "-c", "keepstate --install-completion; exit $?")
+    assert "bash completion installed" in told[0]
+    assert complaints == ""
+    shown, _ = await run(
+        environment, "bash", "--rcfile", str(tmp_path / ".bashrc"), "-i", "-c", "complete -p keepstate"
+    )
+    assert shown == ["complete -o default -F _keepstate_completion keepstate"]
+
+
 @pytest.mark.parametrize(("shell", "expected"), [("zsh", """_arguments '*: :(("json"))'"""), ("fish", "json")])
 async def test_other_shells_are_answered_in_their_form(environment: dict[str, str], shell: str, expected: str) -> None:
     asked = {"_KEEPSTATE_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": "keepstate get user:7 --output=j"}

@@ -280,5 +280,6 @@ async def test_close_cuts_short_what_other_threads_wait_for(state: sync.Client[A
 
 def test_help_shows_arguments_and_what_is_raised() -> None:
     shown = pydoc.plain(pydoc.render_doc(sync.State))
-    assert "put(self, key: 'str', value: 'V', *, codec:" in shown
+    assert str(inspect.signature(public(sync.State)["put"])).startswith("(self, key: 'str', value: 'V', *, codec:")
+    assert "value: 'V'" in shown
     assert "AlreadyExists: ``if_absent``, and there is a record" in shown
