@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ServiceClock", "elapsed"]
+__all__ = ["ServiceClock", "elapsed", "forget_times"]
 
 import sys
 import time
@@ -29,11 +29,26 @@ def elapsed() -> float:
         return time.monotonic()
 
 
+class _Forgetting:
+    """How often the times that were told so far have been forgotten."""
+
+    count = 0
+
+
+def forget_times() -> None:
+    """Let every client in this process ask for the service's time before its next write, as it was moved on purpose.
+
+    By the time of before, the write would be taken for an old one.
+    """
+    _Forgetting.count += 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Sample:
     at: float  # as ``elapsed`` tells
     service: float  # seconds since 1970, by the service's clock
     error: float  # seconds by which `service` may be wrong at `at`
+    forgotten: int  # how often times had been forgotten
 
 
 class ServiceClock:
@@ -52,7 +67,7 @@ class ServiceClock:
     @property
     def known(self) -> bool:
         """Whether an answer has told the service's time."""
-        return self._best is not None
+        return self._best is not None and self._best.forgotten == _Forgetting.count
 
     def now(self) -> float:
         """The service's time in seconds since 1970."""
@@ -69,9 +84,12 @@ class ServiceClock:
         if service.utcoffset() is None:
             return
         sample = _Sample(
-            at=(sent + received) / 2, service=service.timestamp(), error=(received - sent) / 2 + _RESOLUTION
+            at=(sent + received) / 2,
+            service=service.timestamp(),
+            error=(received - sent) / 2 + _RESOLUTION,
+            forgotten=_Forgetting.count,
         )
-        if self._best is None or self._is_better(sample, self._best):
+        if self._best is None or not self.known or self._is_better(sample, self._best):
             self._best = sample
 
     @staticmethod

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepstate._clock import ServiceClock
+from keepstate._clock import ServiceClock, forget_times
 
 
 class Clocks:
@@ -73,3 +73,15 @@ def test_what_is_no_time_is_passed_over(stamp: str) -> None:
     clocks = Clocks()
     clocks.clock.observe(stamp, sent=0.0, received=1.0)
     assert clocks.clock.now() == 1.0
+
+
+def test_times_that_were_forgotten_are_asked_for_again_and_the_next_answer_counts() -> None:
+    clocks = Clocks()
+    clocks.call(0.001, 0.001)
+    known = [clocks.clock.known]
+    forget_times()
+    known.append(clocks.clock.known)
+    clocks.offset += 0.01  # too little to contradict what was known
+    clocks.call(0.5, 0.5)
+    known.append(clocks.clock.known)
+    assert known == [True, False, True]
