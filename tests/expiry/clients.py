@@ -91,6 +91,8 @@ class Clients:
     """The pairs of steps that came one after the other on a record."""
     happened: Counter[str] = field(default_factory=Counter)
     """How often what was answered."""
+    written: set[str] = field(default_factory=set)
+    """The keys that a record was written under."""
     half_done: asyncio.Event = field(default_factory=asyncio.Event)
     seconds: float = 0.0
     slowest: float = 0.0
@@ -172,6 +174,8 @@ class Clients:
 
     def _hear(self, name: RecordName, result: Result) -> None:
         self.happened[type(result).__name__] += 1
+        if isinstance(result, Written | Updated):
+            self.written.add(name.key)
         match result:
             case (
                 Written(version=version)
