@@ -21,7 +21,7 @@ Handler: TypeAlias = Callable[[Fields], Fields]
 def serve(methods: Mapping[str, Handler]) -> None:
     """Answer the methods where Dapr expects the app, until SIGTERM or SIGINT.
 
-    That is at APP_PORT, on APP_CHANNEL_ADDRESS or else loopback, as ``dapr run`` sets them.
+    That is at APP_PORT, and on APP_CHANNEL_ADDRESS or else loopback: ``dapr run`` sets both, the second perhaps empty.
     """
     # Not the SDK's own options: by default gRPC would share the port with another process that has it already.
     app = App(thread_pool=ThreadPoolExecutor(max_workers=10), options=[("grpc.so_reuseport", 0)])
@@ -29,7 +29,7 @@ def serve(methods: Mapping[str, Handler]) -> None:
         app.method(name)(_answering(handler))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: app.stop())
-    app.run(int(os.environ["APP_PORT"]), os.environ.get("APP_CHANNEL_ADDRESS", "127.0.0.1"))
+    app.run(int(os.environ["APP_PORT"]), os.environ.get("APP_CHANNEL_ADDRESS") or "127.0.0.1")
 
 
 def text(fields: Fields, name: str) -> str:

@@ -61,13 +61,14 @@ def main(
     name = prefix or table or Path(source).stem
     began = time.monotonic()
     try:
+        tls = Tls(ca=tls_ca, client_cert=tls_client_cert, client_key=tls_client_key)
         client = Client(
             address,
             codec=CODEC,
             store=store,
             namespace=namespace,
             timeout=timedelta(seconds=timeout),
-            tls=Tls(ca=tls_ca, client_cert=tls_client_cert, client_key=tls_client_key) if tls_ca else None,
+            tls=None if tls == Tls() else tls,
         )
         with client, open_source(source, table, key) as rows, _bars() as bars:
             tally, moved, verified = _run(rows, name, client, bars, overwrite=overwrite, write=not verify_only)

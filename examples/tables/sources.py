@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FETCH = 1_000
-"""How many rows are asked for at a time."""
+FETCH = 100
+"""How many rows PostgreSQL is asked for at a time."""
 
 
 class SourceError(Exception):
@@ -114,7 +114,6 @@ def _sqlite(path: Path, table: str, key: Sequence[str]) -> Iterator[Rows]:
             number = 0
             try:
                 cursor = connection.execute(f"SELECT * FROM {name}")  # noqa: S608 - quoted above
-                cursor.arraysize = FETCH
                 columns = [column[0] for column in cursor.description]
                 at = _positions(columns, key)
                 for number, cells in enumerate(iter(cursor.fetchone, None), start=1):

@@ -122,14 +122,14 @@ Start = Callable[..., Program]
 
 
 @pytest.fixture(scope="module")
-def start(
+def keepstate(
     containers: Containers,
     stack: ExitStack,
     tmp_path_factory: pytest.TempPathFactory,
     unused_tcp_port_factory: Callable[[], int],
-) -> Start:
-    """Starts a service and its sidecar, beside one Keepstate with one Redis."""
-    folder = tmp_path_factory.mktemp("analytics")
+) -> ServiceProcess:
+    """Keepstate beside its sidecar, with the Redis of this run in the place of the component's."""
+    folder = tmp_path_factory.mktemp("keepstate")
     text = (EXAMPLE / "components" / "redis.yaml").read_text()
     assert "localhost:6379" in text
     (folder / "components").mkdir()
@@ -140,12 +140,24 @@ def start(
     settings = {"DAPR_GRPC_ENDPOINT": sidecar.grpc_target, "DAPR_HTTP_ENDPOINT": sidecar.http_endpoint}
     service = ServiceProcess(folder, ports, settings)
     stack.callback(service.close)
-    service.start()
+    return service.start()
+
+
+@pytest.fixture(scope="module")
+def start(
+    containers: Containers,
+    keepstate: ServiceProcess,
+    stack: ExitStack,
+    tmp_path_factory: pytest.TempPathFactory,
+    unused_tcp_port_factory: Callable[[], int],
+) -> Start:
+    """Starts a service and its sidecar."""
+    folder = tmp_path_factory.mktemp("analytics")
 
     def start(app_id: str, alias: str) -> Program:
         port = unused_tcp_port_factory()
         log = folder / f"{alias}.log"
-        program = Program(containers, app_id, port=port, log=log, alias=alias, keepstate=service.address)
+        program = Program(containers, app_id, port=port, log=log, alias=alias, keepstate=keepstate.address)
         stack.callback(program.close)
         program.sidecar.start()  # the SDK's client waits for it
         return program.start()
@@ -185,14 +197,18 @@ def test_what_the_readme_calls_is_answered_as_it_says(analytics: Program, chat: 
         assert program.sidecar.http("POST", f"/{path}", body.encode()) == (200, told.encode())
 
 
-def test_counts_survive_the_end_of_analytics_its_sidecar_and_redis(containers: Containers, analytics: Program) -> None:
+def test_counts_survive_the_end_of_all_that_they_stand_on(
+    containers: Containers, keepstate: ServiceProcess, analytics: Program
+) -> None:
     analytics.call("initialise")
     for number in range(3):
         analytics.call("record", user="dora", id=f"{number}")
     assert analytics.end(signal.SIGTERM) == 0
     analytics.sidecar.kill()
+    keepstate.end(signal.SIGKILL)
     containers.redis.kill()
     containers.redis.start()
+    keepstate.start()
     analytics.sidecar.start()
     analytics.start()
     eventually(lambda: analytics.call("count", user="dora") == {"user": "dora", "count": 3})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import sqlite3
@@ -20,6 +21,7 @@ from keepstate import Bytes, Client
 from keepstate_server.app import Service
 from keepstate_server.config import Settings, SidecarKind
 from tests.examples.conftest import ROOT, tables
+from tests.support.certificates import Authority
 
 
 @pytest.fixture(scope="module")
@@ -214,3 +216,61 @@ async def test_the_commands_of_the_readme_run(address: str, tmp_path: Path) -> N
         out, _ = await shell.communicate()
     assert shell.returncode == 0
     assert out.endswith(b'{"code":"AMS","name":"Schiphol"}')
+
+
+async def test_progress_is_shown_on_a_terminal(address: str, tmp_path: Path) -> None:
+    source = write(tmp_path / "t.csv", "id\n" + "".join(f"{number}\n" for number in range(2_500)))
+    terminal, end = os.openpty()
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "examples.tables", source, "--key", "id", "--prefix", "shown"),
+        cwd=ROOT,
+        env={"KEEPSTATE_ADDRESS": address, "TERM": "xterm", "COLUMNS": "120"},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=end,
+    )
+    os.close(end)
+    limit = asyncio.get_running_loop().call_later(60, program.kill)
+    shown = await asyncio.to_thread(read_all, terminal)
+    limit.cancel()
+    assert await program.wait() == 0, shown
+    for step in ("check", "move", "verify"):
+        assert step in shown
+    assert "2500/2500" in shown
+
+
+def read_all(terminal: int) -> str:
+    """What is written to a terminal until nobody is left who could."""
+    text = b""
+    with contextlib.suppress(OSError), open(terminal, "rb", buffering=0) as file:
+        while some := file.read(1 << 12):
+            text += some
+    return text.decode()
+
+
+async def test_the_service_may_demand_tls_and_a_certificate_of_the_callers_own(tmp_path: Path) -> None:
+    authority, callers = Authority(tmp_path / "ca"), Authority(tmp_path / "callers")
+    own, caller = authority.issue("localhost"), callers.issue("tables")
+    running = Service(
+        Settings(
+            listen="127.0.0.1:0",
+            http_listen=None,
+            sidecar=SidecarKind.EMBEDDED,
+            data=tmp_path,
+            tls_cert=own.cert,
+            tls_key=own.key,
+            tls_client_ca=callers.file,
+        )
+    )
+    await running.start()
+    await running.wait_ready()
+    source = write(tmp_path / "t.csv", "id\n1\n")
+    command = (source, "--key", "id", "--tls-ca", authority.file)
+    identity = ("--tls-client-cert", caller.cert, "--tls-client-key", caller.key)
+    try:
+        address = f"localhost:{running.port}"
+        said = await asyncio.to_thread(tables, *command, *identity, address=address)
+        assert "1 written" in said
+        said = await asyncio.to_thread(tables, *command, "--timeout", "1", address=address, code=69)
+        assert "it may demand a client certificate" in said
+    finally:
+        await running.stop()

@@ -99,13 +99,13 @@ async def test_a_table_arrives_whole_though_service_sidecar_and_program_are_kill
         assert process.poll() is None, process.communicate()
 
     def kill_them_all() -> None:
-        when_there_are(1_000)
+        when_there_are(500)
         service.end(signal.SIGKILL)
         service.start()
-        when_there_are(3_000)
+        when_there_are(2_000)
         sidecar.kill()
         sidecar.start()
-        when_there_are(5_000)
+        when_there_are(4_000)
         process.kill()
 
     try:
@@ -117,7 +117,7 @@ async def test_a_table_arrives_whole_though_service_sidecar_and_program_are_kill
     said = await asyncio.to_thread(tables, *command, address=service.address)
     written, there = map(int, re.findall(r"(\d+) written, (\d+) there before", said)[0])
     assert written + there == len(rows) == 8759
-    assert there >= 4_000
+    assert there >= 3_500
     await asyncio.to_thread(sidecar.restart)
     await asyncio.to_thread(service.end, signal.SIGKILL)
     await asyncio.to_thread(service.start)
@@ -236,4 +236,5 @@ def exact(row: Mapping[str, object]) -> dict[str, object]:
 
 
 def keys_in(containers: Containers) -> int:
-    return int(containers.redis.cli("DBSIZE"))
+    """Asked past all clients, and many times: so not by a command in the container."""
+    return int(containers.redis._ask(b"DBSIZE\r\n", 32)[1:])
