@@ -92,6 +92,7 @@ class Service:
         self._http: HttpHealth | None = None
         self._health = _Health()
         self._watching: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
         self._sweeping: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self.port = 0
@@ -114,6 +115,7 @@ class Service:
             self._http = HttpHealth(settings.http_listen, self._ready)
             await self._http.start()
         self._watching = asyncio.create_task(self._watch(backing.sidecar, backing.catalog))
+        self._looking = asyncio.create_task(self._look(backing.catalog))
         self._sweeping = asyncio.create_task(self._sweep(backing.engine, backing.catalog))
 
     async def wait_ready(self) -> None:
@@ -123,7 +125,7 @@ class Service:
     async def stop(self) -> None:
         """Takes no more calls, lets those under way end, and closes everything. Safe after a failed start."""
         was_ready = self._ready.is_set()
-        for task in (self._watching, self._sweeping):
+        for task in (self._watching, self._looking, self._sweeping):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -209,6 +211,14 @@ class Service:
                     _log.warning("not serving: the sidecar does not answer")
                 await self._set_serving(serving)
             await asyncio.sleep(pause)
+
+    async def _look(self, catalog: Catalog) -> None:
+        """Looks at the stores as soon as the sidecar answers, so that no first write has to wait for that."""
+        await self._ready.wait()
+        try:
+            await catalog.look_at_all()
+        except Exception:  # noqa: BLE001 - nobody would learn of it
+            _log.exception("cannot look at the stores")
 
     async def _sweep(self, engine: Engine, catalog: Catalog) -> None:
         """Collects dead records in all stores, for as long as the service runs."""

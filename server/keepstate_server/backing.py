@@ -24,7 +24,12 @@ class Backing:
         self._embedded = embedded
         self.sidecar = sidecar
         """Not connected yet."""
-        self.catalog = Catalog(sidecar, default_store=settings.default_store, shared_stores=settings.shared_stores)
+        self.catalog = Catalog(
+            sidecar,
+            default_store=settings.default_store,
+            shared_stores=settings.shared_stores,
+            probe=settings.probe,
+        )
         self.engine = Engine(self.catalog, settings=settings.engine, clock=clock)
 
     @classmethod
@@ -50,6 +55,7 @@ class Backing:
 
     async def close(self) -> None:
         """Closes everything; what the engine still does fails."""
+        await self.catalog.close()
         await self.sidecar.close()
         if self._embedded is not None:
             await self._embedded.stop(timedelta(seconds=1))

@@ -181,6 +181,8 @@ class Settings(SidecarSettings):
 
     shared_stores: Names = frozenset()
     """Stores in which other programs go on writing the keys that callers write here: names, with commas between."""
+    probe: bool = True
+    """Look at what each kind of store does before its first write, rather than rely on what is known of it."""
 
     longest_delay: Duration = timedelta(seconds=30)
     """A request to a store takes effect within this time or never. The same for all instances on a store."""

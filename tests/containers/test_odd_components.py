@@ -138,19 +138,32 @@ async def test_a_ttl_of_the_component_removes_no_record(api: Api, containers: Co
 
 
 @pytest.mark.parametrize("store", ["postgresql-without-version"])
-async def test_a_component_that_is_not_known_is_refused_and_said_why(api: Api, store: str) -> None:
+async def test_a_component_that_is_not_known_is_read_and_never_written(api: Api, backend: Backend, store: str) -> None:
+    key, absent = api.key(), api.key()
+    await backend.sidecar.save(store, [StateItem(key=stored_key("", key), value=b"plain", etag=None)], timeout=10)
+    assert (await api.value(key), await api.value(absent)) == (b"plain", None)
+    get, put = pb.BatchOperation(get=pb.GetRequest(name=api.name(key))), pb.BatchOperation(put=api.put_request(key))
+    assert [each.WhichOneof("result") for each in await api.batch([get, put, get])] == ["get", "error", "get"]
     calls = [
-        api.put(api.key()),
-        api.value(api.key()),
-        api.transact(puts=[api.put_request(api.key())]),
+        api.put(key),
+        api.put(absent, when=ABSENT),
+        api.delete(key),
+        api.touch(key),
+        api.get(key, slide=timedelta(hours=1)),
+        api.transact(puts=[api.put_request(key)]),
+        api.transact(checks=[api.check(key, ABSENT)]),
+        api.snapshot(api.name(key)),
     ]
     for call in calls:
         with pytest.raises(Refused) as refused:
             await call
         assert refused.value.what == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_STORE")
+        assert refused.value.metadata["capability"] == "known component"
         assert "version: v2" in refused.value.message
+    assert await api.value(key) == b"plain"
     told = (await api.call(api.stores.GetStore(store_service_pb2.GetStoreRequest(name=store)))).store
-    assert {each.keeping for each in told.promises} == {store_service_pb2.KEEPING_REFUSED}
+    refusals = {each.number for each in told.promises if each.keeping == store_service_pb2.KEEPING_REFUSED}
+    assert refusals == {3, 4, 5, 6, 7, 9, 11, 12, 15}
     listed = await api.call(api.stores.ListStores(store_service_pb2.ListStoresRequest()))
     assert store in [each.name for each in listed.stores]
 

@@ -66,7 +66,7 @@ class Scenario:
             address = self._backend.address
             through = SidecarAddress(grpc=proxy.address, http=address.http, api_token=address.api_token)
             at_once = timedelta(milliseconds=1)
-            async with running_service(through, clock=self._backend.clock, drain=at_once) as doomed:
+            async with running_service(through, clock=self._backend.clock, drain=at_once, probe=False) as doomed:
                 told, reached = await self._live(doomed, proxy, records, moment, answered=answered)
         state = await records.found(meeting, told=told)
         return state if reached else "over"

@@ -32,7 +32,7 @@ class Counted:
 async def counted(api: Api, backend: Backend, store: str) -> AsyncIterator[Counted]:
     async with SidecarProxy(backend.address.grpc) as proxy:
         address = SidecarAddress(grpc=proxy.address, http=backend.address.http)
-        async with running_service(address, clock=backend.clock) as its:
+        async with running_service(address, clock=backend.clock, probe=False) as its:
             own = Api(its.channel, store, api.prefix)
             await own.put(own.key("the first write asks what the store is"))
             proxy.forget()
@@ -89,7 +89,8 @@ async def test_a_read_that_meets_an_intent_is_a_call_more_and_puts_an_old_one_aw
         await counted.other.put(key)
     async with SidecarProxy(backend.address.grpc) as between:
         address = SidecarAddress(grpc=between.address, http=backend.address.http)
-        async with running_service(address, clock=backend.clock, drain=timedelta(milliseconds=1)) as doomed:
+        its_settings = {"drain": timedelta(milliseconds=1), "probe": False}
+        async with running_service(address, clock=backend.clock, **its_settings) as doomed:
             dying = Api(doomed.channel, store, counted.api.prefix)
             await dying.put(dying.key("first"))
             between.forget()

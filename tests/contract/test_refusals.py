@@ -180,13 +180,6 @@ async def test_a_repeat_is_never_told_that_nothing_was_sent(backend: Backend, st
 
 
 @pytest.mark.promise(13)
-async def test_a_call_that_is_not_built_says_so(api: Api) -> None:
-    with pytest.raises(Refused) as refused:
-        await api.call(api.stores.ProbeStore(store_service_pb2.ProbeStoreRequest(name=api.store)))
-    assert refused.value.what == ("UNIMPLEMENTED", "NOT_IMPLEMENTED")
-
-
-@pytest.mark.promise(13)
 async def test_every_store_keeps_every_promise_that_is_built(api: Api, store: str) -> None:
     told = (await api.call(api.stores.GetStore(store_service_pb2.GetStoreRequest(name=store)))).store
     refused_numbers = {each.number for each in told.promises if each.keeping == store_service_pb2.KEEPING_REFUSED}

@@ -64,7 +64,7 @@ async def instances(sidecar: DaprContainer) -> AsyncIterator[dict[str, tuple[Bac
         for name in KINDS:
             proxy = await stack.enter_async_context(SidecarProxy(sidecar.grpc_target))
             address = SidecarAddress(grpc=proxy.address, http=sidecar.http_endpoint)
-            found[name] = await stack.enter_async_context(running_service(address)), proxy
+            found[name] = await stack.enter_async_context(running_service(address, probe=False)), proxy
         yield found
 
 

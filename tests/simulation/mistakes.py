@@ -101,13 +101,15 @@ def lost_reply_taken_for_a_refusal(patch: MonkeyPatch) -> None:
 
 
 def positive_ttl_with_a_compare(patch: MonkeyPatch) -> None:
-    item = redis._item
+    make = redis.RedisStore._item
 
-    def expiring(write: CompareAndSet) -> StateItem:
-        seconds = None if write.keep_for is None else -(-write.keep_for // timedelta(seconds=1))
-        return item(write) if seconds is None else replace(item(write), ttl_seconds=seconds)
+    def expiring(self: redis.RedisStore, write: CompareAndSet) -> StateItem:
+        item = make(self, write)
+        if write.keep_for is None:
+            return item
+        return replace(item, ttl_seconds=-(-write.keep_for // timedelta(seconds=1)))
 
-    patch.setattr(redis, "_item", expiring)
+    patch.setattr(redis.RedisStore, "_item", expiring)
 
 
 def tombstone_dropped_at_once(patch: MonkeyPatch) -> None:

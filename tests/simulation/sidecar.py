@@ -111,7 +111,8 @@ class SimSidecar(Sidecar):
         passing = Passing(instance=self._number, store=there, what="transact", keys=_keys(items), items=tuple(items))
         await self._call(passing, lambda: there.transact(items), timeout)
 
-    async def delete(self, store: str, key: str, *, etag: StoreEtag, timeout: float) -> None:
+    async def delete(self, store: str, key: str, *, etag: StoreEtag | None, timeout: float) -> None:
+        assert etag is not None, "nothing is deleted blindly"
         there = self._world.stores[store]
         await self._call(self._passing(there, "delete", key), lambda: there.delete(key, etag), timeout)
 

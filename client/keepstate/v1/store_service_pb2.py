@@ -25,15 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n keepstate/v1/store_service.proto\x12\x0ckeepstate.v1\x1a\x1egoogle/protobuf/duration.proto\"f\n\rPromiseStatus\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\r\n\x05title\x18\x02 \x01(\t\x12&\n\x07keeping\x18\x03 \x01(\x0e\x32\x15.keepstate.v1.Keeping\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\x9f\x01\n\x05Store\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x63omponent_type\x18\x02 \x01(\t\x12\x19\n\x11\x63omponent_version\x18\x03 \x01(\t\x12\x12\n\nis_default\x18\x04 \x01(\x08\x12-\n\x08promises\x18\x05 \x03(\x0b\x32\x1b.keepstate.v1.PromiseStatus\x12\x12\n\ndurability\x18\x06 \x01(\t\"\x13\n\x11ListStoresRequest\"9\n\x12ListStoresResponse\x12#\n\x06stores\x18\x01 \x03(\x0b\x32\x13.keepstate.v1.Store\"\x1f\n\x0fGetStoreRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x10GetStoreResponse\x12\"\n\x05store\x18\x01 \x01(\x0b\x32\x13.keepstate.v1.Store\"!\n\x11ProbeStoreRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"f\n\x12ProbeStoreResponse\x12\"\n\x05store\x18\x01 \x01(\x0b\x32\x13.keepstate.v1.Store\x12,\n\x08\x66indings\x18\x02 \x03(\x0b\x32\x1a.keepstate.v1.ProbeFinding\"l\n\x0cProbeFinding\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tsatisfied\x18\x02 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12+\n\x08\x64uration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration*_\n\x07Keeping\x12\x17\n\x13KEEPING_UNSPECIFIED\x10\x00\x12\x12\n\x0eKEEPING_NATIVE\x10\x01\x12\x12\n\x0eKEEPING_STAGED\x10\x02\x12\x13\n\x0fKEEPING_REFUSED\x10\x03\x32\xfb\x01\n\x0cStoreService\x12O\n\nListStores\x12\x1f.keepstate.v1.ListStoresRequest\x1a .keepstate.v1.ListStoresResponse\x12I\n\x08GetStore\x12\x1d.keepstate.v1.GetStoreRequest\x1a\x1e.keepstate.v1.GetStoreResponse\x12O\n\nProbeStore\x12\x1f.keepstate.v1.ProbeStoreRequest\x1a .keepstate.v1.ProbeStoreResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n keepstate/v1/store_service.proto\x12\x0ckeepstate.v1\x1a\x1egoogle/protobuf/duration.proto\"f\n\rPromiseStatus\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\r\n\x05title\x18\x02 \x01(\t\x12&\n\x07keeping\x18\x03 \x01(\x0e\x32\x15.keepstate.v1.Keeping\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\x9f\x01\n\x05Store\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x63omponent_type\x18\x02 \x01(\t\x12\x19\n\x11\x63omponent_version\x18\x03 \x01(\t\x12\x12\n\nis_default\x18\x04 \x01(\x08\x12-\n\x08promises\x18\x05 \x03(\x0b\x32\x1b.keepstate.v1.PromiseStatus\x12\x12\n\ndurability\x18\x06 \x01(\t\"\x13\n\x11ListStoresRequest\"9\n\x12ListStoresResponse\x12#\n\x06stores\x18\x01 \x03(\x0b\x32\x13.keepstate.v1.Store\"\x1f\n\x0fGetStoreRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x10GetStoreResponse\x12\"\n\x05store\x18\x01 \x01(\x0b\x32\x13.keepstate.v1.Store\"!\n\x11ProbeStoreRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"f\n\x12ProbeStoreResponse\x12\"\n\x05store\x18\x01 \x01(\x0b\x32\x13.keepstate.v1.Store\x12,\n\x08\x66indings\x18\x02 \x03(\x0b\x32\x1a.keepstate.v1.ProbeFinding\"\xce\x01\n\x0cProbeFinding\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tsatisfied\x18\x02 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12+\n\x08\x64uration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04seen\x18\x05 \x01(\t\x12\x10\n\x08\x65xpected\x18\x06 \x01(\t\x12+\n\x07verdict\x18\x07 \x01(\x0e\x32\x1a.keepstate.v1.ProbeVerdict\x12\x13\n\x0b\x63onsequence\x18\x08 \x01(\t*_\n\x07Keeping\x12\x17\n\x13KEEPING_UNSPECIFIED\x10\x00\x12\x12\n\x0eKEEPING_NATIVE\x10\x01\x12\x12\n\x0eKEEPING_STAGED\x10\x02\x12\x13\n\x0fKEEPING_REFUSED\x10\x03*\x96\x01\n\x0cProbeVerdict\x12\x1d\n\x19PROBE_VERDICT_UNSPECIFIED\x10\x00\x12\x16\n\x12PROBE_VERDICT_KEPT\x10\x01\x12\x18\n\x14PROBE_VERDICT_MENDED\x10\x02\x12\x19\n\x15PROBE_VERDICT_MISSING\x10\x03\x12\x1a\n\x16PROBE_VERDICT_NOT_SEEN\x10\x04\x32\xfb\x01\n\x0cStoreService\x12O\n\nListStores\x12\x1f.keepstate.v1.ListStoresRequest\x1a .keepstate.v1.ListStoresResponse\x12I\n\x08GetStore\x12\x1d.keepstate.v1.GetStoreRequest\x1a\x1e.keepstate.v1.GetStoreResponse\x12O\n\nProbeStore\x12\x1f.keepstate.v1.ProbeStoreRequest\x1a .keepstate.v1.ProbeStoreResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keepstate.v1.store_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_KEEPING']._serialized_start=766
-  _globals['_KEEPING']._serialized_end=861
+  _globals['_KEEPING']._serialized_start=865
+  _globals['_KEEPING']._serialized_end=960
+  _globals['_PROBEVERDICT']._serialized_start=963
+  _globals['_PROBEVERDICT']._serialized_end=1113
   _globals['_PROMISESTATUS']._serialized_start=82
   _globals['_PROMISESTATUS']._serialized_end=184
   _globals['_STORE']._serialized_start=187
@@ -50,8 +52,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROBESTOREREQUEST']._serialized_end=550
   _globals['_PROBESTORERESPONSE']._serialized_start=552
   _globals['_PROBESTORERESPONSE']._serialized_end=654
-  _globals['_PROBEFINDING']._serialized_start=656
-  _globals['_PROBEFINDING']._serialized_end=764
-  _globals['_STORESERVICE']._serialized_start=864
-  _globals['_STORESERVICE']._serialized_end=1115
+  _globals['_PROBEFINDING']._serialized_start=657
+  _globals['_PROBEFINDING']._serialized_end=863
+  _globals['_STORESERVICE']._serialized_start=1116
+  _globals['_STORESERVICE']._serialized_end=1367
 # @@protoc_insertion_point(module_scope)

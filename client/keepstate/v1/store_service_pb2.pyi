@@ -48,6 +48,38 @@ KEEPING_REFUSED: Keeping.ValueType  # 3
 """Not: calls that need it are refused before anything is changed."""
 Global___Keeping: _TypeAlias = Keeping  # noqa: Y015
 
+class _ProbeVerdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ProbeVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ProbeVerdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PROBE_VERDICT_UNSPECIFIED: _ProbeVerdict.ValueType  # 0
+    """Not used."""
+    PROBE_VERDICT_KEPT: _ProbeVerdict.ValueType  # 1
+    """The store does by itself what the contract needs."""
+    PROBE_VERDICT_MENDED: _ProbeVerdict.ValueType  # 2
+    """It does not, and the service does something about it."""
+    PROBE_VERDICT_MISSING: _ProbeVerdict.ValueType  # 3
+    """It does not, and the service can do nothing about it."""
+    PROBE_VERDICT_NOT_SEEN: _ProbeVerdict.ValueType  # 4
+    """It could not be seen."""
+
+class ProbeVerdict(_ProbeVerdict, metaclass=_ProbeVerdictEnumTypeWrapper):
+    """What a finding means for the contract."""
+
+PROBE_VERDICT_UNSPECIFIED: ProbeVerdict.ValueType  # 0
+"""Not used."""
+PROBE_VERDICT_KEPT: ProbeVerdict.ValueType  # 1
+"""The store does by itself what the contract needs."""
+PROBE_VERDICT_MENDED: ProbeVerdict.ValueType  # 2
+"""It does not, and the service does something about it."""
+PROBE_VERDICT_MISSING: ProbeVerdict.ValueType  # 3
+"""It does not, and the service can do nothing about it."""
+PROBE_VERDICT_NOT_SEEN: ProbeVerdict.ValueType  # 4
+"""It could not be seen."""
+Global___ProbeVerdict: _TypeAlias = ProbeVerdict  # noqa: Y015
+
 @_typing.final
 class PromiseStatus(_message.Message):
     """One promise of the contract on one store."""
@@ -275,12 +307,24 @@ class ProbeFinding(_message.Message):
     SATISFIED_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
+    SEEN_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    CONSEQUENCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """What was tried, e.g. "rollback"."""
     satisfied: _builtins.bool
-    """Whether the store did what the contract needs."""
+    """Whether the contract is kept as far as this goes: KEPT or MENDED."""
     detail: _builtins.str
-    """What was seen, for people."""
+    """More of what was seen, for people."""
+    seen: _builtins.str
+    """What was seen, in a word or a few that programs can compare, e.g. "no"."""
+    expected: _builtins.str
+    """What was expected of a component of this type and version, in the same words. Empty: nothing."""
+    verdict: Global___ProbeVerdict.ValueType
+    """What it means for the contract."""
+    consequence: _builtins.str
+    """What the service does about it, or what must be mended, for people. Empty: nothing."""
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
         """How long it took."""
@@ -292,10 +336,14 @@ class ProbeFinding(_message.Message):
         satisfied: _builtins.bool = ...,
         detail: _builtins.str = ...,
         duration: _duration_pb2.Duration | None = ...,
+        seen: _builtins.str = ...,
+        expected: _builtins.str = ...,
+        verdict: Global___ProbeVerdict.ValueType = ...,
+        consequence: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "duration", b"duration", "name", b"name", "satisfied", b"satisfied"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consequence", b"consequence", "detail", b"detail", "duration", b"duration", "expected", b"expected", "name", b"name", "satisfied", b"satisfied", "seen", b"seen", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -71,7 +71,11 @@ class StoreServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ProbeStore(self, request, context):
-        """Tries out what a live store does, with keys of its own.
+        """Tries out what a live store does: with keys of its own, which are deleted afterwards, in some two hundred calls and
+        five seconds. What is seen counts from then on: a store that was seen to lack what writes need is only read.
+
+        NOT_FOUND (STORE_NOT_FOUND) if the sidecar has no such state component, UNAVAILABLE if the store does not answer,
+        RESOURCE_EXHAUSTED while it is being probed already, DEADLINE_EXCEEDED if the time is too short.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

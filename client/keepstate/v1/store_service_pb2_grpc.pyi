@@ -38,7 +38,12 @@ class StoreServiceStub:
     GetStore: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.GetStoreRequest, _store_service_pb2.GetStoreResponse]
     """Describes one store. NOT_FOUND (STORE_NOT_FOUND) if the sidecar has no such state component."""
     ProbeStore: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.ProbeStoreRequest, _store_service_pb2.ProbeStoreResponse]
-    """Tries out what a live store does, with keys of its own."""
+    """Tries out what a live store does: with keys of its own, which are deleted afterwards, in some two hundred calls and
+    five seconds. What is seen counts from then on: a store that was seen to lack what writes need is only read.
+
+    NOT_FOUND (STORE_NOT_FOUND) if the sidecar has no such state component, UNAVAILABLE if the store does not answer,
+    RESOURCE_EXHAUSTED while it is being probed already, DEADLINE_EXCEEDED if the time is too short.
+    """
 
 @_typing.type_check_only
 class StoreServiceAsyncStub(StoreServiceStub):
@@ -50,7 +55,12 @@ class StoreServiceAsyncStub(StoreServiceStub):
     GetStore: _aio.UnaryUnaryMultiCallable[_store_service_pb2.GetStoreRequest, _store_service_pb2.GetStoreResponse]  # type: ignore[assignment]
     """Describes one store. NOT_FOUND (STORE_NOT_FOUND) if the sidecar has no such state component."""
     ProbeStore: _aio.UnaryUnaryMultiCallable[_store_service_pb2.ProbeStoreRequest, _store_service_pb2.ProbeStoreResponse]  # type: ignore[assignment]
-    """Tries out what a live store does, with keys of its own."""
+    """Tries out what a live store does: with keys of its own, which are deleted afterwards, in some two hundred calls and
+    five seconds. What is seen counts from then on: a store that was seen to lack what writes need is only read.
+
+    NOT_FOUND (STORE_NOT_FOUND) if the sidecar has no such state component, UNAVAILABLE if the store does not answer,
+    RESOURCE_EXHAUSTED while it is being probed already, DEADLINE_EXCEEDED if the time is too short.
+    """
 
 class StoreServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tells which stores there are and which promises of the contract each one keeps."""
@@ -77,6 +87,11 @@ class StoreServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _store_service_pb2.ProbeStoreRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_store_service_pb2.ProbeStoreResponse, _abc.Awaitable[_store_service_pb2.ProbeStoreResponse]]:
-        """Tries out what a live store does, with keys of its own."""
+        """Tries out what a live store does: with keys of its own, which are deleted afterwards, in some two hundred calls and
+        five seconds. What is seen counts from then on: a store that was seen to lack what writes need is only read.
+
+        NOT_FOUND (STORE_NOT_FOUND) if the sidecar has no such state component, UNAVAILABLE if the store does not answer,
+        RESOURCE_EXHAUSTED while it is being probed already, DEADLINE_EXCEEDED if the time is too short.
+        """
 
 def add_StoreServiceServicer_to_server(servicer: StoreServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

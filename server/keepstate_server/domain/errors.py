@@ -15,7 +15,6 @@ __all__ = [
     "FieldViolation",
     "InvalidFields",
     "KeepstateError",
-    "NotImplementedYet",
     "OutcomeUnknown",
     "Overloaded",
     "PreconditionFailed",
@@ -44,7 +43,6 @@ class Reason(StrEnum):
     OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
     DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
     OVERLOADED = "OVERLOADED"
-    NOT_IMPLEMENTED = "NOT_IMPLEMENTED"
     TRANSACTION_CONFLICT = "TRANSACTION_CONFLICT"
     INTERNAL = "INTERNAL"
     UPDATE_NOT_APPLICABLE = "UPDATE_NOT_APPLICABLE"
@@ -238,20 +236,6 @@ class Overloaded(KeepstateError):
     def message(self) -> str:
         """Names the limit."""
         return f"limit reached: {self.limit}"
-
-
-class NotImplementedYet(KeepstateError):
-    """This version of the service does not offer the call."""
-
-    reason = Reason.NOT_IMPLEMENTED
-
-    def __init__(self, call: str) -> None:
-        self.call = call
-
-    @property
-    def message(self) -> str:
-        """Names the call."""
-        return f"this version of the service does not offer {self.call}"
 
 
 class TransactionConflict(KeepstateError):

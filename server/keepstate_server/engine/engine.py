@@ -16,6 +16,7 @@ from keepstate_server.domain.errors import (
     InvalidFields,
     KeepstateError,
     OutcomeUnknown,
+    UnsupportedByStore,
 )
 from keepstate_server.domain.names import RecordName, stored_key
 from keepstate_server.domain.operations import Answer, Found, Operation, TransactionOperation
@@ -25,7 +26,7 @@ from keepstate_server.engine.collector import Collector
 from keepstate_server.engine.deadline import Deadline
 from keepstate_server.engine.draft import Result
 from keepstate_server.engine.envelope import Location
-from keepstate_server.engine.group import Group
+from keepstate_server.engine.group import Group, reads_only
 from keepstate_server.engine.hints import Hints
 from keepstate_server.engine.locks import Held, KeyLocks
 from keepstate_server.engine.noting import Noting
@@ -119,7 +120,9 @@ class Engine:
         Raises:
             KeepstateError: see ``Transaction.run``.
         """
-        lanes = {name: await self._lane(name, deadline) for name in sorted({each.name.store for each in operations})}
+        lanes = {
+            name: await self._whole_lane(name, deadline) for name in sorted({each.name.store for each in operations})
+        }
         located = [(_location(each.name), each) for each in operations]
         transaction = Transaction(
             located,
@@ -153,7 +156,7 @@ class Engine:
             KeepstateError: see ``snapshots.snapshot``.
         """
         for store in {name.store for name in names}:
-            await self._lane(store, deadline)
+            await self._whole_lane(store, deadline)
         locations = [_location(name) for name in names]
         found, moment = await snapshot(
             set(locations),
@@ -200,13 +203,9 @@ class Engine:
             for index in indexes:
                 batch.results[index] = error
             return
-        by_key: dict[str, list[int]] = {}
-        for index in indexes:
-            name = batch.operations[index].name
-            by_key.setdefault(stored_key(name.namespace, name.key), []).append(index)
         todo = [
             (Group(key, [batch.operations[index] for index in its], self._settings, room=batch.room), its)
-            for key, its in by_key.items()
+            for key, its in batch.by_key(batch.possible(indexes, lane.store)).items()
         ]
         keys = FIRST_KEYS
         while todo:
@@ -253,6 +252,17 @@ class Engine:
         self._begun.discard(task)
         if not task.cancelled():
             task.exception()  # the caller may have gone without taking it
+
+    async def _whole_lane(self, store: str, deadline: Deadline) -> _Lane:
+        """Returns the lane of a store that can be written.
+
+        Raises:
+            UnsupportedByStore: it cannot.
+        """
+        lane = await self._lane(store, deadline)
+        if lack := lane.store.lack:
+            raise UnsupportedByStore(store, lack.capability, lack.explanation)
+        return lane
 
     async def _lane(self, store: str, deadline: Deadline) -> _Lane:
         found = await self._stores.find(store, timeout=deadline.remaining)
@@ -319,6 +329,23 @@ class _Batch:
         self.operations = operations
         self.results: list[Result | None] = [None] * len(operations)
         self.room = Room()
+
+    def possible(self, indexes: Sequence[int], store: StateStore) -> Sequence[int]:
+        """Returns those that can be performed on ``store``; refuses writes on one that is only read."""
+        if (lack := store.lack) is None:
+            return indexes
+        for index in indexes:
+            if not reads_only(self.operations[index]):
+                self.results[index] = UnsupportedByStore(store.name, lack.capability, lack.explanation)
+        return [index for index in indexes if self.results[index] is None]
+
+    def by_key(self, indexes: Sequence[int]) -> Mapping[str, Sequence[int]]:
+        """Returns the operations, which are all of one store, by the key that they are on."""
+        found: dict[str, list[int]] = {}
+        for index in indexes:
+            name = self.operations[index].name
+            found.setdefault(stored_key(name.namespace, name.key), []).append(index)
+        return found
 
     def take(self, indexes: Sequence[int], results: Sequence[Result]) -> None:
         """Fills in results, those that were read only as far as there is room. Updates took theirs before they ran."""

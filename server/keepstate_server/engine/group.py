@@ -17,7 +17,12 @@ from keepstate_server.engine.trail import WriteId
 from keepstate_server.engine.writes import compare_and_set
 from keepstate_server.stores.base import CompareAndSet, Fate, Outcome
 
-__all__ = ["Group"]
+__all__ = ["Group", "reads_only"]
+
+
+def reads_only(operation: Operation) -> bool:
+    """Says whether ``operation`` can write nothing."""
+    return isinstance(operation, Get) and operation.slide_to is None
 
 
 class Group:
@@ -56,7 +61,7 @@ class Group:
     @property
     def reads_only(self) -> bool:
         """Whether nothing can be written."""
-        return all(isinstance(operation, Get) and operation.slide_to is None for operation in self.operations)
+        return all(map(reads_only, self.operations))
 
     @property
     def must_read(self) -> bool:

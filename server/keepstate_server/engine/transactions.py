@@ -17,6 +17,7 @@ from keepstate_server.domain.errors import (
     OutcomeUnknown,
     StoreUnavailable,
     TransactionConflict,
+    UnsupportedByStore,
 )
 from keepstate_server.domain.operations import Answer
 from keepstate_server.domain.records import Request
@@ -35,7 +36,7 @@ from keepstate_server.engine.staged import StagedCommit
 from keepstate_server.engine.trail import WriteId
 from keepstate_server.engine.transaction_draft import Located, TransactionDraft, witness_of
 from keepstate_server.engine.writes import MESSAGE_BYTES, compare_and_set, new_write
-from keepstate_server.stores.base import CompareAndSet, Failure, Fate, Isolation, Outcome, StateStore, Stored
+from keepstate_server.stores.base import CompareAndSet, Failure, Fate, Isolation, Lack, Outcome, StateStore, Stored
 
 __all__ = ["Transaction"]
 
@@ -100,6 +101,7 @@ class Transaction:
             TransactionConflict: others wrote the same records again and again; nothing was changed.
             Overloaded: more repeats of writes to one of the records than it can remember; nothing was changed.
             OutcomeUnknown: nobody can tell whether it was applied.
+            UnsupportedByStore: a store cannot be written; nothing was changed.
             StoreUnavailable: a store does not answer; nothing was changed.
             DeadlineExceeded: the time is up; nothing was changed.
         """
@@ -107,7 +109,10 @@ class Transaction:
         if witness is None:
             return await self._check()
         for store in self._stores.values():
-            if failure := await store.prepare(timeout=self._deadline.remaining):
+            failure = await store.prepare(timeout=self._deadline.remaining)
+            if isinstance(failure, Lack):
+                raise UnsupportedByStore(store.name, failure.capability, failure.explanation)
+            if failure:
                 _log.warning("store not ready", store=store.name, detail=failure.detail)
                 raise StoreUnavailable(store.name, nothing_sent=True)
         for tries in range(self._settings.transaction_attempts):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
-from keepstate_server.domain.errors import DeadlineExceeded, OutcomeUnknown, StoreUnavailable
+from keepstate_server.domain.errors import DeadlineExceeded, OutcomeUnknown, StoreUnavailable, UnsupportedByStore
 from keepstate_server.domain.times import Clock, Instant
 from keepstate_server.engine.deadline import Deadline, pause
 from keepstate_server.engine.death import STALE
@@ -19,7 +19,7 @@ from keepstate_server.engine.noting import Noting
 from keepstate_server.engine.resolver import Resolver
 from keepstate_server.engine.sighting import Sighting, seen
 from keepstate_server.engine.writes import new_write, pieces
-from keepstate_server.stores.base import CompareAndSet, Failure, Fate, Outcome, ReadResult, StateStore, Stored
+from keepstate_server.stores.base import CompareAndSet, Failure, Fate, Lack, Outcome, ReadResult, StateStore, Stored
 
 __all__ = ["Writer"]
 
@@ -193,7 +193,7 @@ class Writer:
         for piece in pieces([(asking[key], asking[key].compare_and_set(envelope)) for key, envelope in ready.items()]):
             await self._send(piece, now, deadline)
 
-    def _put_off(self, group: Group, failure: Failure | None) -> bool:
+    def _put_off(self, group: Group, failure: Failure | Lack | None) -> bool:
         """Takes back a plan that may not be sent; says whether to look again, since the record is collected now."""
         group.withdraw()
         seen_dying = failure is None and group.sighting is not None and self._noting.collects(group.sighting)
@@ -230,9 +230,15 @@ class Writer:
         if fate is Fate.FAILED and not group.uncertain:
             group.fail(StoreUnavailable(self._store.name))
 
-    def _not_ready(self, groups: Sequence[Group], failure: Failure) -> None:
-        """Fails the groups for which nothing was sent: the store is not known well enough to be written."""
+    def _not_ready(self, groups: Sequence[Group], failure: Failure | Lack) -> None:
+        """Fails the groups for which nothing was sent: the store is not known well enough to be written, or cannot."""
+        name = self._store.name
         for group in groups:
-            _log.warning("store not ready", store=self._store.name, detail=failure.detail)
-            if not group.uncertain:
-                group.fail(StoreUnavailable(self._store.name, nothing_sent=not group.sent))
+            if isinstance(failure, Failure):
+                _log.warning("store not ready", store=name, detail=failure.detail)
+            if group.uncertain:
+                continue
+            if isinstance(failure, Lack):
+                group.fail(UnsupportedByStore(name, failure.capability, failure.explanation))
+            else:
+                group.fail(StoreUnavailable(name, nothing_sent=not group.sent))

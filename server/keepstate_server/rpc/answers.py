@@ -1,5 +1,7 @@
 """From answers to protobuf responses."""
 
+from datetime import timedelta
+
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from keepstate.v1 import record_pb2, state_service_pb2, store_service_pb2
@@ -8,14 +10,22 @@ from keepstate_server.domain.operations import Answer, Deleted, Found, Touched, 
 from keepstate_server.domain.promises import TITLES, Keeping
 from keepstate_server.domain.records import Record, etag_of
 from keepstate_server.domain.times import Instant
-from keepstate_server.stores.catalog import StoreInfo
+from keepstate_server.stores.catalog import ProbeReport, StoreInfo
+from keepstate_server.stores.judgement import Finding, Verdict
 
-__all__ = ["batch_result", "deleted", "found", "snapshot_item", "store", "touched", "updated", "written"]
+__all__ = ["batch_result", "deleted", "found", "probe", "snapshot_item", "store", "touched", "updated", "written"]
 
 _KEEPING = {
     Keeping.NATIVE: store_service_pb2.KEEPING_NATIVE,
     Keeping.STAGED: store_service_pb2.KEEPING_STAGED,
     Keeping.REFUSED: store_service_pb2.KEEPING_REFUSED,
+}
+
+_VERDICTS = {
+    Verdict.KEPT: store_service_pb2.PROBE_VERDICT_KEPT,
+    Verdict.MENDED: store_service_pb2.PROBE_VERDICT_MENDED,
+    Verdict.MISSING: store_service_pb2.PROBE_VERDICT_MISSING,
+    Verdict.NOT_SEEN: store_service_pb2.PROBE_VERDICT_NOT_SEEN,
 }
 
 
@@ -80,6 +90,28 @@ def store(info: StoreInfo) -> store_service_pb2.Store:
             for each in info.promises
         ],
     )
+
+
+def probe(report: ProbeReport) -> store_service_pb2.ProbeStoreResponse:
+    """Returns what a probe found."""
+    return store_service_pb2.ProbeStoreResponse(
+        store=store(report.info), findings=[_finding(each) for each in report.findings]
+    )
+
+
+def _finding(finding: Finding) -> store_service_pb2.ProbeFinding:
+    observation = finding.observation
+    message = store_service_pb2.ProbeFinding(
+        name=observation.check,
+        satisfied=finding.verdict in (Verdict.KEPT, Verdict.MENDED),
+        detail=observation.detail,
+        seen=observation.seen,
+        expected=finding.expected,
+        verdict=_VERDICTS[finding.verdict],
+        consequence=finding.consequence,
+    )
+    message.duration.FromTimedelta(timedelta(seconds=observation.seconds))
+    return message
 
 
 def _record(name: RecordName, record: Record) -> record_pb2.Record:

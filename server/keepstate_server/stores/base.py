@@ -15,6 +15,7 @@ __all__ = [
     "Failure",
     "Fate",
     "Isolation",
+    "Lack",
     "Outcome",
     "ReadResult",
     "StateStore",
@@ -54,6 +55,15 @@ class Failure:
 
 
 ReadResult = Stored | Absence | Failure
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lack:
+    """Why a store is read and never written: something that every write needs is not there."""
+
+    capability: str
+    """What is missing, in a word or two that programs can compare, e.g. ``compare-and-set``."""
+    explanation: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,6 +137,11 @@ class StateStore(Protocol):
         ...
 
     @property
+    def lack(self) -> Lack | None:
+        """Why nothing may be written; None: as far as is known, everything may. Certain only after ``prepare``."""
+        ...
+
+    @property
     def removes_dead(self) -> bool:
         """Whether the store itself removes what was written with ``keep_for``. Else it must be deleted."""
         ...
@@ -176,8 +191,11 @@ class StateStore(Protocol):
         """
         ...
 
-    async def prepare(self, *, timeout: float) -> Failure | None:
-        """Learns from the live store what must be known before the first write; free once it is known."""
+    async def prepare(self, *, timeout: float) -> Failure | Lack | None:
+        """Learns from the live store what must be known before the first write; free once it is known.
+
+        Nothing may be written unless the answer is None. A failure may be gone the next time; a lack is the store's.
+        """
         ...
 
 
@@ -189,7 +207,6 @@ class Stores(Protocol):
 
         Raises:
             StoreNotFound: the sidecar has none of this name.
-            UnsupportedByStore: its component cannot keep the contract at all.
             StoreUnavailable: the sidecar does not answer.
         """
         ...

@@ -6,14 +6,20 @@ from dataclasses import dataclass
 
 import structlog
 
-from keepstate_server.domain.errors import StoreNotFound, StoreUnavailable, UnsupportedByStore
-from keepstate_server.domain.promises import TITLES, Keeping, PromiseStatus
+from keepstate_server.domain.errors import DeadlineExceeded, Overloaded, StoreNotFound, StoreUnavailable
+from keepstate_server.domain.promises import PromiseStatus
 from keepstate_server.stores.base import StateStore
-from keepstate_server.stores.knowledge import knowledge_of, refusal_of
+from keepstate_server.stores.checks import CouldNotTell
+from keepstate_server.stores.judgement import Finding, findings_of
+from keepstate_server.stores.kind_probes import KindProbes
+from keepstate_server.stores.kinds import UNKNOWN
+from keepstate_server.stores.knowledge import Knowledge, knowledge_of, promises_of_reads, refusal_of
+from keepstate_server.stores.probe import Observation, Prober
 from keepstate_server.stores.sidecar import Component, Sidecar, SidecarError
 from keepstate_server.stores.time_limit import TimeLimit
+from keepstate_server.stores.unknown import UnknownStore
 
-__all__ = ["Catalog", "StoreInfo"]
+__all__ = ["Catalog", "ProbeReport", "StoreInfo"]
 
 _log = structlog.get_logger(__name__)
 
@@ -22,6 +28,9 @@ _ASK_AGAIN_AFTER = 1.0
 
 # How long a description of a store waits for one that does not answer.
 _PROBE_SECONDS = 1.0
+
+# How long a store is looked at when the service starts. One that is away then is looked at before its first write.
+_START_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,19 +43,39 @@ class StoreInfo:
     durability: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeReport:
+    """What a probe of one store found, and how the store is used because of it."""
+
+    info: StoreInfo
+    findings: Sequence[Finding]
+
+
 class Catalog:
     """The sidecar's state components, by name; asked for once, and again when an unknown one is named."""
 
     def __init__(
-        self, sidecar: Sidecar, *, default_store: str | None, shared_stores: Collection[str] = frozenset()
+        self,
+        sidecar: Sidecar,
+        *,
+        default_store: str | None,
+        shared_stores: Collection[str] = frozenset(),
+        probe: bool = False,
     ) -> None:
-        """``default_store`` is where records are kept that name none; None: the only store, if there is only one.
+        """Lists what ``sidecar`` has.
 
-        In ``shared_stores`` other programs go on writing the keys that callers write.
+        Args:
+            sidecar: where the components are.
+            default_store: where records are kept that name none; None: the only store, if there is only one.
+            shared_stores: where other programs go on writing the keys that callers write.
+            probe: whether stores are looked at before they are written; else they are taken for what is known of them.
         """
         self._sidecar = sidecar
         self._default = default_store
         self._shared = frozenset(shared_stores)
+        self._prober = Prober(sidecar)
+        self._probes = KindProbes(self._prober) if probe else None
+        self._probing: set[str] = set()
         self._components: dict[str, Component] = {}
         self._stores: dict[str, StateStore] = {}
         self._asked_at = float("-inf")
@@ -66,23 +95,19 @@ class Catalog:
 
     @property
     def names(self) -> Sequence[str]:
-        """The stores that can be used, as far as the sidecar was asked."""
-        return sorted(self._stores)
+        """The stores that can be written, as far as the sidecar was asked."""
+        return sorted(name for name, store in self._stores.items() if store.lack is None)
 
     async def find(self, name: str, *, timeout: float) -> StateStore:
-        """Returns a store that can be used.
+        """Returns a store. It may be one that is only read: see its ``lack``.
 
         Raises:
             StoreNotFound: the sidecar has no state component of this name.
-            UnsupportedByStore: it has, but of a kind that is not used.
             StoreUnavailable: the sidecar does not answer.
         """
-        if store := self._stores.get(name):
-            return store
-        component = await self._component(name, timeout)
-        if store := self._stores.get(name):
-            return store
-        raise UnsupportedByStore(name, "known component", refusal_of(component))
+        if name not in self._stores:
+            await self._component(name, timeout)
+        return self._stores[name]
 
     async def info(self, name: str, *, timeout: float) -> StoreInfo:
         """Describes one store.
@@ -93,19 +118,56 @@ class Catalog:
         """
         component = await self._component(name, timeout)
         is_default = name == await self.resolve("", timeout=timeout)
-        knowledge, store = knowledge_of(component), self._stores.get(name)
-        if knowledge is None or store is None:
-            reason = refusal_of(component)
-            refused = [PromiseStatus(number=number, keeping=Keeping.REFUSED, reason=reason) for number in TITLES]
-            return StoreInfo(component=component, is_default=is_default, promises=refused, durability="not known")
-        # What it lacks may show only by the probe before a first write. If that fails now, the answer is from before.
+        knowledge, store = knowledge_of(component), self._stores[name]
+        # What it lacks may show only when it is looked at. If that fails now, the answer is from before.
         await store.prepare(timeout=min(timeout, _PROBE_SECONDS))
         return StoreInfo(
             component=component,
             is_default=is_default,
-            promises=knowledge.promises(store.isolation, shared=store.shared),
-            durability=knowledge.durability,
+            promises=_promises(store, knowledge),
+            durability=knowledge.durability if knowledge else "not known",
         )
+
+    async def probe(self, name: str, *, timeout: float) -> ProbeReport:
+        """Tries out all that can be seen of a store, with keys of its own; what was seen counts from then on.
+
+        Raises:
+            StoreNotFound: the sidecar has no state component of this name.
+            StoreUnavailable: the sidecar or the store does not answer.
+            Overloaded: it is being probed already.
+            DeadlineExceeded: the time was up before the end.
+        """
+        limit = TimeLimit(timeout)
+        component = await self._component(name, limit.left)
+        if name in self._probing:
+            raise Overloaded("probes of one store at a time")
+        self._probing.add(name)
+        try:
+            observations = await self._prober.look_closely(name, timeout=limit.left)
+        except CouldNotTell as error:
+            _log.warning("store not probed", store=name, detail=str(error))
+            raise (StoreUnavailable(name) if limit.left else DeadlineExceeded) from None
+        finally:
+            self._probing.discard(name)
+        knowledge = knowledge_of(component)
+        observations.insert(0, _acquaintance(component, known=knowledge is not None))
+        if knowledge is None:
+            findings = findings_of(observations, UNKNOWN)
+        elif self._probes is None:
+            findings = findings_of(observations, knowledge.kind)
+        else:
+            findings = self._probes.learn(component, knowledge.kind, observations)
+        return ProbeReport(info=await self.info(name, timeout=max(limit.left, _PROBE_SECONDS)), findings=findings)
+
+    async def look_at_all(self) -> None:
+        """Looks at every store before the first write to it has to. Raises nothing for what a store does."""
+        await asyncio.gather(*(store.prepare(timeout=_START_SECONDS) for store in self._stores.values()))
+
+    async def close(self) -> None:
+        """Ends what is being looked at, and waits until nothing is left of it in the stores."""
+        if self._probes is not None:
+            await self._probes.close()
+        await self._prober.close()
 
     async def infos(self, *, timeout: float) -> Sequence[StoreInfo]:
         """Describes all stores, by name.
@@ -130,12 +192,13 @@ class Catalog:
         found = {each.name: each for each in components if each.type.startswith("state.")}
         for name, component in found.items():
             if self._components.get(name) != component:
-                knowledge = knowledge_of(component)
-                self._stores.pop(name, None)
-                if knowledge:
-                    self._stores[name] = knowledge.make(self._sidecar, component, shared=name in self._shared)
+                if knowledge := knowledge_of(component):
+                    self._stores[name] = knowledge.make(
+                        self._sidecar, component, shared=name in self._shared, kind=knowledge.kind, probes=self._probes
+                    )
                 else:
-                    _log.warning("store not used", store=name, reason=refusal_of(component))
+                    self._stores[name] = UnknownStore(self._sidecar, component, refusal=refusal_of(component))
+                    _log.warning("store is only read", store=name, reason=refusal_of(component))
         for gone in self._components.keys() - found.keys():
             self._stores.pop(gone, None)
         if found != self._components:
@@ -165,3 +228,15 @@ class Catalog:
                 await self._asking.acquire()
         except TimeoutError:
             raise StoreUnavailable(self._default or "", nothing_sent=True) from None
+
+
+def _acquaintance(component: Component, *, known: bool) -> Observation:
+    detail = f"{component.type} {component.version or 'v1'}" if known else refusal_of(component)
+    return Observation(check="known component", seen="yes" if known else "no", detail=detail, seconds=0)
+
+
+def _promises(store: StateStore, knowledge: Knowledge | None) -> Sequence[PromiseStatus]:
+    if lack := store.lack:
+        return promises_of_reads(lack)
+    assert knowledge is not None  # what is not known has a lack
+    return knowledge.promises(store.isolation, shared=store.shared)

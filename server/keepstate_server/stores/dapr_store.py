@@ -1,8 +1,8 @@
-"""What all Dapr state stores have in common: how they are read, and the probe before the first write."""
+"""What all Dapr state stores have in common: how they are read, and what is looked at before the first write."""
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import grpc
@@ -10,11 +10,15 @@ import structlog
 
 from keepstate_server.domain.names import internal_key
 from keepstate_server.domain.records import Consistency
-from keepstate_server.stores.base import Absence, CompareAndSet, Failure, Fate, Outcome, ReadResult, StoreEtag
+from keepstate_server.stores.base import Absence, CompareAndSet, Failure, Fate, Lack, Outcome, ReadResult, StoreEtag
+from keepstate_server.stores.failures import mentions_network
+from keepstate_server.stores.judgement import Behaviour, Kind, refined
+from keepstate_server.stores.kind_probes import Judged, KindProbes
+from keepstate_server.stores.kinds import UNKNOWN
 from keepstate_server.stores.sidecar import BulkItem, Component, Sidecar, SidecarError, StateItem
 from keepstate_server.stores.time_limit import TimeLimit
 
-__all__ = ["DaprStore", "mentions_network", "seconds"]
+__all__ = ["ETAG_MINUS_ONE", "DaprStore", "seconds"]
 
 _log = structlog.get_logger(__name__)
 
@@ -31,39 +35,15 @@ _TURNED_AWAY = frozenset(
         grpc.StatusCode.PERMISSION_DENIED,
     }
 )
+ETAG_MINUS_ONE = StoreEtag("-1")
+"""On some stores, with concurrency unset: creates where there is nothing, is refused where there is something."""
 
-# What the texts of failures contain where the network or a time limit had a part in it. Then a word like "mismatch"
-# proves nothing: Redis components call every failure of a conditional write that.
-_NETWORK_WORDS = (
-    "i/o timeout",
-    "eof",
-    "connection re",
-    "connection is closed",
-    "closed network connection",
-    "broken pipe",
-    "deadline exceeded",
-    "context canceled",
-    "timed out",
-    "dial tcp",
-    "no such host",
-    "connection pool",
+_PROBE = b"\xf5probe"
+
+_OWN_TTL = Lack(
+    capability="component's ttl",
+    explanation="it can only be read: what is saved without a ttl expires; remove ttlInSeconds from the component",
 )
-
-
-def mentions_network(text: str, keys: Iterable[str]) -> bool:
-    """Says whether a failure's text tells of the network or of a time limit.
-
-    The ``keys`` that it names do not count, where they stand as stores name them: behind the component's prefix, or
-    behind the word "key". Elsewhere they do: to take a key "e" out of the whole text would make "EOF" unreadable.
-    """
-    for key in filter(_has_network_words, keys):
-        text = text.replace(f"||{key}", "||").replace(f"key {key}", "key ")
-    return _has_network_words(text)
-
-
-def _has_network_words(text: str) -> bool:
-    lower = text.lower()
-    return any(word in lower for word in _NETWORK_WORDS)
 
 
 def seconds(duration: timedelta) -> int:
@@ -77,12 +57,36 @@ class DaprStore:
     bulk_absence = Absence.LIKELY
     """What it means that a bulk read found nothing under a key."""
 
-    def __init__(self, sidecar: Sidecar, component: Component, *, shared: bool = False) -> None:
-        """Speaks to ``component`` through ``sidecar``; ``shared``: other programs go on writing the same keys."""
+    known: Behaviour
+    """What is known of such stores."""
+
+    def __init__(
+        self,
+        sidecar: Sidecar,
+        component: Component,
+        *,
+        shared: bool = False,
+        kind: Kind = UNKNOWN,
+        probes: KindProbes | None = None,
+    ) -> None:
+        """Speaks to ``component`` through ``sidecar``.
+
+        Args:
+            sidecar: the way to it.
+            component: what is spoken to.
+            shared: other programs go on writing the same keys.
+            kind: what checks are expected to see.
+            probes: where is looked before the first write whether that is so; None: it is taken to be so.
+        """
         self.component = component
         self.shared = shared
         self._sidecar = sidecar
+        self._kind = kind
+        self._probes = probes
+        self._judged: Judged | None = None
+        self._behaviour: Behaviour | None = None
         self._transactions_keep_values: bool | None = None  # not known yet
+        self._own_lack: Lack | None = None
         self._probed_connection = -1
 
     @property
@@ -94,6 +98,16 @@ class DaprStore:
     def scope(self) -> str:
         """The component's name on the present connection: a sidecar that came back may have another store behind it."""
         return f"{self.name}@{self._sidecar.connection}"
+
+    @property
+    def lack(self) -> Lack | None:
+        """Why nothing may be written, as far as was seen."""
+        return (self._judged.lack if self._judged else None) or self._own_lack
+
+    @property
+    def behaviour(self) -> Behaviour:
+        """What the store does: as it is known, or as it was seen."""
+        return self._behaviour or self.known
 
     @property
     def transactions_keep_values(self) -> bool:
@@ -121,25 +135,47 @@ class DaprStore:
             return False
         return True
 
-    async def prepare(self, *, timeout: float) -> Failure | None:
-        """Finds out, once, whether the component's transactions keep the values that they write."""
+    async def prepare(self, *, timeout: float) -> Failure | Lack | None:
+        """Looks, once for each kind of component, at what the store does; and at each component's own settings."""
+        limit = TimeLimit(timeout)
+        if self._probes is not None:
+            judged = await self._probes.of(self.component, self._kind, timeout=limit.left)
+            if isinstance(judged, Failure):
+                return judged
+            self._take(judged)
+        failure = None if self.lack and not self._own_lack else await self._look_at_settings(limit)
+        return failure or self.lack
+
+    def _take(self, judged: Judged) -> None:
+        if judged is not self._judged:
+            self._judged = judged
+            self._behaviour = refined(self.known, judged.observations)
+
+    async def _look_at_settings(self, limit: TimeLimit) -> Failure | None:
+        """Finds out whether the component encrypts, which destroys transactions' values, and has a ttl of its own."""
         # A sidecar that came back may have another component file: what was found out holds for one connection.
         connection = self._sidecar.connection
         if self._transactions_keep_values is not None and self._probed_connection == connection:
             return None
+        # One key, that stays: this is asked by every instance, and often.
         key = internal_key("probe")
         # Different each time, so that what an earlier instance wrote there is never taken for this one's.
-        value = b"\xf5probe" + os.urandom(16)
-        limit = TimeLimit(timeout)
+        value = _PROBE + os.urandom(16)
         try:
             await self._sidecar.transact(self.name, [self._probe_item(key, value)], timeout=limit.left)
             found = await self._sidecar.get(self.name, key, consistency=Consistency.STRONG, timeout=limit.left)
         except SidecarError as error:
-            return Failure(detail=str(error))
+            if error.code is not grpc.StatusCode.UNIMPLEMENTED:
+                return Failure(detail=str(error))
+            self._transactions_keep_values, self._probed_connection = False, connection
+            return None
         if found is None:
             return Failure(detail="what the probe wrote is not there")
         # Another instance may have written its own in between: its form shows as much.
-        self._transactions_keep_values = found.data.startswith(b"\xf5probe") and len(found.data) == len(value)
+        self._transactions_keep_values = found.data.startswith(_PROBE) and len(found.data) == len(value)
+        if not self._transactions_keep_values:
+            _log.warning("transactions destroy values: writes go as saves", store=self.name)
+        self._own_lack = None if found.expire_time is None else _OWN_TTL
         self._probed_connection = connection
         return None
 

@@ -1,6 +1,6 @@
 """What each Dapr state component is known to do, by type and version: the one table that decides how it is used.
 
-Seen on live sidecars; docs/stores.md has what was seen. A component that is not here is not used: its declared
+Seen on live sidecars; docs/stores.md has what was seen. A component that is not here is never written: its declared
 capabilities hide what matters.
 """
 
@@ -11,19 +11,24 @@ from types import MappingProxyType
 from typing import Protocol
 
 from keepstate_server.domain.promises import TITLES, Keeping, PromiseStatus
-from keepstate_server.stores.base import Absence, Isolation, StateStore
+from keepstate_server.stores.base import Absence, Isolation, Lack, StateStore
+from keepstate_server.stores.judgement import Kind
+from keepstate_server.stores.kind_probes import KindProbes
+from keepstate_server.stores.kinds import POSTGRESQL, REDIS, SQL
 from keepstate_server.stores.redis import RedisStore
 from keepstate_server.stores.sidecar import Component, Sidecar
 from keepstate_server.stores.sql import SqlStore
 
-__all__ = ["Knowledge", "knowledge_of", "refusal_of"]
+__all__ = ["Knowledge", "knowledge_of", "promises_of_reads", "refusal_of"]
 
 
 class MakeStore(Protocol):
     """Makes what the engine sees of a component."""
 
-    def __call__(self, sidecar: Sidecar, component: Component, *, shared: bool) -> StateStore:
-        """``shared``: other programs go on writing the same keys."""
+    def __call__(
+        self, sidecar: Sidecar, component: Component, *, shared: bool, kind: Kind, probes: KindProbes | None
+    ) -> StateStore:
+        """See ``DaprStore``."""
         ...
 
 
@@ -32,6 +37,7 @@ class Knowledge:
     """How one kind of component is used."""
 
     make: MakeStore
+    kind: Kind
     durability: str
     """What the store may lose of acknowledged writes."""
     expiry: str = ""
@@ -59,28 +65,48 @@ _SHARED_REPEATS = (
     "shared: a repeat after another program's write is OUTCOME_UNKNOWN, after its delete it may be applied again"
 )
 
+_BY_READS = frozenset({1, 2, 8, 10, 13, 14, 16})
+"""The promises that reads alone keep, too."""
+
+
+def promises_of_reads(lack: Lack) -> list[PromiseStatus]:
+    """Returns how each promise is kept on a store that is never written."""
+    return [
+        PromiseStatus(
+            number=number,
+            keeping=Keeping.STAGED if number in _BY_READS else Keeping.REFUSED,
+            reason=lack.explanation,
+        )
+        for number in TITLES
+    ]
+
+
 _SQL_EXPIRY = "the store removes a dead record once its dead life is over"
 
 _KNOWN: Mapping[tuple[str, str], Knowledge] = MappingProxyType(
     {
         ("state.redis", "v1"): Knowledge(
             make=RedisStore,
+            kind=REDIS,
             durability="what Redis had not written to disk or to its replicas: see appendfsync and replication",
             expiry="the service collects dead records: the store is never asked to let one expire",
         ),
         ("state.postgresql", "v2"): Knowledge(
             make=SqlStore,
+            kind=POSTGRESQL,
             durability="nothing after a crash; after a failover what an asynchronous replica had not received",
             expiry=_SQL_EXPIRY,
         ),
         ("state.sqlite", "v1"): Knowledge(
             make=SqlStore,
+            kind=SQL,
             durability="nothing after a crash, if the file's disk keeps what was synced",
             expiry=_SQL_EXPIRY,
         ),
         ("state.in-memory", "v1"): Knowledge(
             # Its bulk read is single reads.
             make=partial(SqlStore, bulk_absence=Absence.CERTAIN),
+            kind=SQL,
             durability="everything when the sidecar ends",
             expiry=_SQL_EXPIRY,
         ),
@@ -96,7 +122,7 @@ def knowledge_of(component: Component) -> Knowledge | None:
 
 
 def refusal_of(component: Component) -> str:
-    """Says why ``component``, of which nothing is known, is not used."""
+    """Says why ``component``, of which nothing is known, is not written."""
     if _ALIASES.get(component.type, component.type) == "state.postgresql":
         return "state.postgresql is used as version v2 only: write `version: v2` in the component file"
     return f"components of type {component.type} {component.version} have not been tried out with Keepstate"

@@ -22,13 +22,12 @@ from keepstate_server.stores.base import (
     Stored,
     StoreEtag,
 )
-from keepstate_server.stores.dapr_store import DaprStore, mentions_network, seconds
+from keepstate_server.stores.dapr_store import ETAG_MINUS_ONE, DaprStore, seconds
+from keepstate_server.stores.failures import mentions_network
+from keepstate_server.stores.judgement import Behaviour, Creation
 from keepstate_server.stores.sidecar import SidecarError, StateItem
 
 __all__ = ["RedisStore"]
-
-# With concurrency unset: creates where there is nothing, is refused where there is something.
-_ABSENT = StoreEtag("-1")
 
 # Clears an expiry (PERSIST), and overrides a ttl that is set on the component.
 _NO_EXPIRY = -1
@@ -37,6 +36,7 @@ _NO_EXPIRY = -1
 class RedisStore(DaprStore):
     """Redis through Dapr. Its transactions are pipelines without rollback: each write stands for itself."""
 
+    known = Behaviour(creation=Creation.ETAG_MINUS_ONE, counts_etags=True, rolls_back=False)
     bulk_absence = Absence.CERTAIN  # a bulk read is single reads in parallel, each with an error of its own
     tells_expiry = False
     removes_dead = False  # a ttl would strike whatever stands there in the end
@@ -48,7 +48,7 @@ class RedisStore(DaprStore):
 
     async def write(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Sequence[Outcome]:
         """Performs each write independently: all in one transaction call, or where that destroys values, in a save."""
-        items = [_item(write) for write in writes]
+        items = [self._item(write) for write in writes]
         call = self._sidecar.transact if self.transactions_keep_values else self._sidecar.save
         try:
             await call(self.name, items, timeout=timeout)
@@ -62,16 +62,18 @@ class RedisStore(DaprStore):
                 return [Outcome(fate=Fate.PARTLY if ran else Fate.UNCERTAIN, detail=str(error))] * len(writes)
             outcome = self._outcome(error, writes, refused=refused, took_nothing=_took_nothing(error, len(writes)))
             return [outcome] * len(writes)
-        return [Outcome(fate=Fate.APPLIED, next_etag=_next(write.etag)) for write in writes]
+        return [Outcome(fate=Fate.APPLIED, next_etag=self._next(write.etag)) for write in writes]
 
     async def write_alone(self, write: CompareAndSet, *, timeout: float) -> Outcome:
         """Performs one write by a save: there EXPIRE follows only where the compare held, though not in one step."""
-        item = _item(write) if write.keep_for is None else replace(_item(write), ttl_seconds=seconds(write.keep_for))
+        item = self._item(write)
+        if write.keep_for is not None:
+            item = replace(item, ttl_seconds=seconds(write.keep_for))
         try:
             await self._sidecar.save(self.name, [item], timeout=timeout)
         except SidecarError as error:
             return self._outcome(error, [write], refused=_is_refusal(error), took_nothing=_took_nothing(error, 1))
-        return Outcome(fate=Fate.APPLIED, next_etag=_next(write.etag))
+        return Outcome(fate=Fate.APPLIED, next_etag=self._next(write.etag))
 
     async def transact(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Outcome:
         """Never: where one compare fails the other writes stay applied."""
@@ -81,7 +83,7 @@ class RedisStore(DaprStore):
         """Clears the expiry that the value may have, which no read shows and which would leave no tombstone."""
         if self.transactions_keep_values:
             # A create is refused where something stands, but its PERSIST runs all the same.
-            item = StateItem(key=key, value=tombstone, etag=_ABSENT, ttl_seconds=_NO_EXPIRY)
+            item = StateItem(key=key, value=tombstone, etag=ETAG_MINUS_ONE, ttl_seconds=_NO_EXPIRY)
             call = self._sidecar.transact
         else:
             item = StateItem(key=key, value=stored.data, etag=stored.etag, ttl_seconds=_NO_EXPIRY)
@@ -96,20 +98,20 @@ class RedisStore(DaprStore):
     def _probe_item(self, key: str, value: bytes) -> StateItem:
         return StateItem(key=key, value=value, etag=None, ttl_seconds=_NO_EXPIRY)
 
+    def _item(self, write: CompareAndSet) -> StateItem:
+        first_write = write.etag is None and self.behaviour.creation is Creation.FIRST_WRITE
+        return StateItem(
+            key=write.key,
+            value=write.data,
+            etag=None if first_write else write.etag or ETAG_MINUS_ONE,
+            create_only=first_write,
+            ttl_seconds=_NO_EXPIRY,
+            consistency=write.consistency,
+        )
 
-def _item(write: CompareAndSet) -> StateItem:
-    return StateItem(
-        key=write.key,
-        value=write.data,
-        etag=write.etag or _ABSENT,
-        ttl_seconds=_NO_EXPIRY,
-        consistency=write.consistency,
-    )
-
-
-def _next(etag: StoreEtag | None) -> StoreEtag:
-    """Returns the version that Redis counts to when a write upon ``etag`` is applied."""
-    return StoreEtag(str(int(etag) + 1 if etag else 1))
+    def _next(self, etag: StoreEtag | None) -> StoreEtag | None:
+        """Returns the version that Redis counts to when a write upon ``etag`` is applied."""
+        return StoreEtag(str(int(etag) + 1 if etag else 1)) if self.behaviour.counts_etags else None
 
 
 def _is_refusal(error: SidecarError) -> bool:

@@ -47,6 +47,8 @@ _CHANNEL_OPTIONS = (
 
 _HEALTH_SECONDS = 2.0
 
+_NO_ETAG = "none"
+
 
 class SidecarError(Exception):
     """A call to the sidecar failed."""
@@ -211,13 +213,14 @@ class Sidecar:
         with _errors():
             await self._stub.SaveState(request, timeout=timeout)
 
-    async def delete(self, store: str, key: str, *, etag: StoreEtag, timeout: float) -> None:
-        """Deletes one key if its etag is still ``etag``.
+    async def delete(self, store: str, key: str, *, etag: StoreEtag | None, timeout: float) -> None:
+        """Deletes one key if its etag is still ``etag``; None: whatever its etag is.
 
         Raises:
             SidecarError: it was not deleted, or the reply was lost.
         """
-        request = api_v1.DeleteStateRequest(store_name=store, key=key, etag=common_v1.Etag(value=etag))
+        tag = None if etag is None else common_v1.Etag(value=etag)
+        request = api_v1.DeleteStateRequest(store_name=store, key=key, etag=tag)
         with _errors():
             await self._stub.DeleteState(request, timeout=timeout)
 
@@ -287,9 +290,10 @@ def _item(item: StateItem) -> common_v1.StateItem:
 
 
 def _stored(data: bytes, etag: str, metadata: Mapping[str, str]) -> Stored | None:
-    if not etag:  # of a missing key; a key that exists always has one
+    if not etag and not data:
         return None
-    return Stored(data=data, etag=StoreEtag(etag), expire_time=_expire_time(metadata.get("ttlExpireTime")))
+    # In the stores that are written a key that exists has an etag. Some of those that are only read know none.
+    return Stored(data=data, etag=StoreEtag(etag or _NO_ETAG), expire_time=_expire_time(metadata.get("ttlExpireTime")))
 
 
 def _expire_time(text: str | None) -> Instant | None:

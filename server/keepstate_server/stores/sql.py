@@ -8,7 +8,10 @@ from collections.abc import Sequence
 import grpc
 
 from keepstate_server.stores.base import Absence, CompareAndSet, Fate, Isolation, Outcome, ReadResult, Stored
-from keepstate_server.stores.dapr_store import DaprStore, seconds
+from keepstate_server.stores.dapr_store import ETAG_MINUS_ONE, DaprStore, seconds
+from keepstate_server.stores.judgement import Behaviour, Creation, Kind
+from keepstate_server.stores.kind_probes import KindProbes
+from keepstate_server.stores.kinds import SQL
 from keepstate_server.stores.sidecar import Component, Sidecar, SidecarError, StateItem
 from keepstate_server.stores.time_limit import TimeLimit
 
@@ -18,20 +21,29 @@ __all__ = ["SqlStore"]
 class SqlStore(DaprStore):
     """A store whose transactions roll back, and in which value and expiry change in one step."""
 
+    known = Behaviour(creation=Creation.FIRST_WRITE, counts_etags=False, rolls_back=True)
     tells_expiry = True
     removes_dead = True
 
     def __init__(
-        self, sidecar: Sidecar, component: Component, *, shared: bool = False, bulk_absence: Absence = Absence.LIKELY
+        self,
+        sidecar: Sidecar,
+        component: Component,
+        *,
+        shared: bool = False,
+        kind: Kind = SQL,
+        probes: KindProbes | None = None,
+        bulk_absence: Absence = Absence.LIKELY,
     ) -> None:
         """Speaks to ``component``; ``bulk_absence`` says what it means that a bulk read found nothing under a key."""
-        super().__init__(sidecar, component, shared=shared)
+        super().__init__(sidecar, component, shared=shared, kind=kind, probes=probes)
         self.bulk_absence = bulk_absence
 
     @property
     def isolation(self) -> Isolation:
-        """Rollback, as long as Dapr's encryption does not forbid transaction calls."""
-        return Isolation.ROLLBACK if self.transactions_keep_values else Isolation.NONE
+        """Rollback, as long as none was seen to fail and Dapr's encryption does not forbid transaction calls."""
+        usable = self.transactions_keep_values and self.behaviour.rolls_back
+        return Isolation.ROLLBACK if usable else Isolation.NONE
 
     async def write(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Sequence[Outcome]:
         """Performs each write independently: several at first in one transaction, which is much cheaper.
@@ -39,12 +51,12 @@ class SqlStore(DaprStore):
         If one is refused the transaction rolls back whole; then each is saved for itself.
         """
         limit = TimeLimit(timeout)
-        if len(writes) > 1 and self.transactions_keep_values:
+        if len(writes) > 1 and self.isolation is Isolation.ROLLBACK:
             outcome = await self.transact(writes, timeout=limit.left)
             if outcome.fate is not Fate.REFUSED:
                 return [outcome] * len(writes)
         try:
-            await self._sidecar.save(self.name, [_item(write) for write in writes], timeout=limit.left)
+            await self._sidecar.save(self.name, [self._item(write) for write in writes], timeout=limit.left)
         except SidecarError as error:
             # With several items it may have been another's refusal, or another's lack of room: only a read can tell.
             alone = len(writes) == 1
@@ -60,7 +72,7 @@ class SqlStore(DaprStore):
 
     async def transact(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Outcome:
         """Performs all writes or none, in the order of their keys: two transactions never wait for each other."""
-        items = [_item(write) for write in sorted(writes, key=lambda write: write.key)]
+        items = [self._item(write) for write in sorted(writes, key=lambda write: write.key)]
         try:
             await self._sidecar.transact(self.name, items, timeout=timeout)
         except SidecarError as error:
@@ -72,16 +84,16 @@ class SqlStore(DaprStore):
         del key, tombstone, timeout
         return stored
 
-
-def _item(write: CompareAndSet) -> StateItem:
-    return StateItem(
-        key=write.key,
-        value=write.data,
-        etag=write.etag,
-        create_only=write.etag is None,
-        ttl_seconds=None if write.keep_for is None else seconds(write.keep_for),
-        consistency=write.consistency,
-    )
+    def _item(self, write: CompareAndSet) -> StateItem:
+        first_write = write.etag is None and self.behaviour.creation is Creation.FIRST_WRITE
+        return StateItem(
+            key=write.key,
+            value=write.data,
+            etag=None if first_write else write.etag or ETAG_MINUS_ONE,
+            create_only=first_write,
+            ttl_seconds=None if write.keep_for is None else seconds(write.keep_for),
+            consistency=write.consistency,
+        )
 
 
 def _is_refusal(error: SidecarError) -> bool:

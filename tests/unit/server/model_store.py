@@ -28,6 +28,7 @@ from keepstate_server.stores.base import (
     Failure,
     Fate,
     Isolation,
+    Lack,
     Outcome,
     ReadResult,
     Stored,
@@ -93,6 +94,7 @@ class ModelStore:
     write_faults: deque[WriteFault] = field(default_factory=deque)
     read_faults: deque[ReadFault] = field(default_factory=deque)
     prepare_faults: deque[str] = field(default_factory=deque)
+    lack: Lack | None = None
     adopt_faults: deque[str] = field(default_factory=deque)
     scope: str = "the first connection"
     shared: bool = False
@@ -201,9 +203,9 @@ class ModelStore:
         self.items[key] = replace(self.items[key], gone_at=None)
         return self._stored(key)
 
-    async def prepare(self, *, timeout: float) -> Failure | None:
+    async def prepare(self, *, timeout: float) -> Failure | Lack | None:
         del timeout
-        return Failure(detail=self.prepare_faults.popleft()) if self.prepare_faults else None
+        return Failure(detail=self.prepare_faults.popleft()) if self.prepare_faults else self.lack
 
     async def find(self, name: str, *, timeout: float) -> ModelStore:
         """Returns itself, as the only store that there is."""

@@ -4,10 +4,10 @@ import pytest
 import structlog
 from grpc import StatusCode
 
-from keepstate_server.domain.errors import StoreNotFound, StoreUnavailable, UnsupportedByStore
+from keepstate_server.domain.errors import StoreNotFound, StoreUnavailable
 from keepstate_server.domain.promises import TITLES, Keeping
 from keepstate_server.stores import catalog as catalog_module
-from keepstate_server.stores.base import Absence, Isolation
+from keepstate_server.stores.base import Absence, Isolation, Lack
 from keepstate_server.stores.catalog import Catalog
 from keepstate_server.stores.knowledge import knowledge_of, refusal_of
 from keepstate_server.stores.redis import RedisStore
@@ -89,14 +89,23 @@ async def test_what_is_no_state_component_is_no_store(catalog: Catalog) -> None:
 
 
 @pytest.mark.parametrize(("name", "words"), [("old", "version: v2"), ("mongo", "state.mongodb")])
-async def test_a_component_that_is_not_known_is_refused_with_the_reason(
+async def test_a_component_that_is_not_known_is_only_read_and_it_is_said_why(
     catalog: Catalog, name: str, words: str
 ) -> None:
-    with pytest.raises(UnsupportedByStore, match=words):
-        await catalog.find(name, timeout=1)
+    store = await catalog.find(name, timeout=1)
+    lack = await store.prepare(timeout=1)
+    assert isinstance(lack, Lack)
+    assert lack == store.lack
+    assert (lack.capability, words in lack.explanation) == ("known component", True)
     info = await catalog.info(name, timeout=1)
-    assert {promise.keeping for promise in info.promises} == {Keeping.REFUSED}
+    kept = {promise.number for promise in info.promises if promise.keeping is not Keeping.REFUSED}
+    assert kept == {1, 2, 8, 10, 13, 14, 16}
     assert {words in promise.reason for promise in info.promises} == {True}
+
+
+async def test_only_what_can_be_written_is_swept(catalog: Catalog) -> None:
+    await catalog.refresh(timeout=1)
+    assert catalog.names == ["cache", "db"]
 
 
 async def test_a_sidecar_that_does_not_answer_is_unavailable(sidecar: FakeSidecar, catalog: Catalog) -> None:
@@ -183,7 +192,7 @@ def test_an_absence_in_a_bulk_read_is_certain_only_where_it_is_single_reads(
     each = component("any", type_, version)
     knowledge = knowledge_of(each)
     assert knowledge is not None
-    store = knowledge.make(sidecar, each, shared=False)
+    store = knowledge.make(sidecar, each, shared=False, kind=knowledge.kind, probes=None)
     assert isinstance(store, RedisStore | SqlStore)
     assert store.bulk_absence is absence
 

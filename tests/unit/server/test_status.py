@@ -16,7 +16,6 @@ from keepstate_server.domain.errors import (
     FieldViolation,
     InvalidFields,
     KeepstateError,
-    NotImplementedYet,
     OutcomeUnknown,
     Overloaded,
     PreconditionFailed,
@@ -95,7 +94,6 @@ CASES: list[tuple[KeepstateError, int, dict[str, str], set[str]]] = [
         {"limit": "calls under way", "nothing_sent": "true"},
         {"RetryInfo"},
     ),
-    (NotImplementedYet("snapshots"), code_pb2.UNIMPLEMENTED, {}, set()),
     (TransactionConflict(), code_pb2.ABORTED, {}, {"RetryInfo"}),
 ]
 

@@ -12,9 +12,7 @@ from keepstate.v1.state_service_pb2 import (
     TouchRequest,
     UpdateRequest,
 )
-from keepstate.v1.store_service_pb2 import (
-    ProbeStoreRequest,
-)
+from keepstate_server.stores.base import Stored, StoreEtag
 from tests.unit.server.hand import START
 from tests.unit.server.servicers.conftest import Service, bad, good, put
 
@@ -95,10 +93,14 @@ async def test_a_missing_store_is_the_fault_of_the_name(service: Service) -> Non
     assert (context.info.reason, context.fields) == ("STORE_NOT_FOUND", ["name.store"])
 
 
-async def test_a_store_of_an_unknown_kind_is_refused(service: Service) -> None:
+async def test_a_store_of_an_unknown_kind_is_read_and_never_written(service: Service) -> None:
     context = await bad(service.state.Put, put("k", store="mongo"))
     assert context.code is grpc.StatusCode.FAILED_PRECONDITION
     assert context.info.metadata["capability"] == "known component"
+    assert not [asked for asked in service.sidecar.asked if asked.call != "components"]
+    service.sidecar.values["k"] = Stored(data=b"raw", etag=StoreEtag("1"))
+    found = await good(service.state.Get, GetRequest(name=RecordName(store="mongo", key="k")))
+    assert found.record.value == b"raw"
 
 
 async def test_wrong_fields_are_refused_before_the_store_is_asked(service: Service) -> None:
@@ -106,9 +108,3 @@ async def test_wrong_fields_are_refused_before_the_store_is_asked(service: Servi
     assert context.code is grpc.StatusCode.INVALID_ARGUMENT
     assert set(context.fields) == {"name.key", "precondition"}
     assert service.sidecar.asked == []
-
-
-async def test_what_is_not_built_yet_is_unimplemented(service: Service) -> None:
-    context = await bad(service.stores.ProbeStore, ProbeStoreRequest())
-    assert context.code is grpc.StatusCode.UNIMPLEMENTED
-    assert context.info.reason == "NOT_IMPLEMENTED"

@@ -6,7 +6,7 @@ import pytest
 from grpc import StatusCode
 
 from keepstate_server.stores.base import Fate
-from keepstate_server.stores.dapr_store import mentions_network
+from keepstate_server.stores.failures import mentions_network
 from keepstate_server.stores.redis import RedisStore
 from keepstate_server.stores.sidecar import SidecarError
 from keepstate_server.stores.sql import SqlStore
