@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tests.contract.api import ABSENT, Api, Refused, if_etag
+from keepstate.v1 import state_service_pb2 as pb
+from tests.contract.api import ABSENT, Api, Refused, duration, if_etag
 from tests.contract.conftest import MovableClock, eventually
 
 SECOND = timedelta(seconds=1)
@@ -38,6 +39,70 @@ async def test_expiry_may_be_given_as_a_time(api: Api, clock: MovableClock) -> N
     when.FromMilliseconds(clock.now() + 3_600_000)
     await api.put(key, expire_time=when)
     assert (await api.get(key)).expire_time.ToMilliseconds() == when.ToMilliseconds()
+    when.FromMilliseconds(clock.now() + 7_200_000)
+    touch = pb.TouchRequest(name=api.name(key), expire_time=when)
+    assert (await api.call(api.state.Touch(touch, timeout=20))).expire_time == when
+    assert (await api.get(key)).expire_time == when
+
+
+async def test_touch_and_a_sliding_read_may_bring_the_expiry_nearer(api: Api, clock: MovableClock) -> None:
+    touched, slid = api.key(), api.key()
+    for key in (touched, slid):
+        await api.put(key, ttl=HOUR)
+    await api.touch(touched, ttl=2 * SECOND)
+    await api.get(slid, slide=2 * SECOND)
+    clock.pass_(2 * SECOND)
+    assert await api.value(touched) is None
+    assert await api.value(slid) is None
+
+
+async def test_a_sliding_read_gives_an_expiry_to_a_record_that_has_none(api: Api, clock: MovableClock) -> None:
+    key = api.key()
+    etag = await api.put(key)
+    record = await api.get(key, slide=HOUR)
+    assert (record.value, record.etag) == (b"value", etag)
+    assert near(record.expire_time, clock, HOUR)
+    clock.pass_(HOUR)
+    assert await api.value(key) is None
+
+
+async def test_in_a_batch_each_operation_finds_the_expiry_that_the_last_one_left(api: Api, clock: MovableClock) -> None:
+    key, absent = api.key(), api.key()
+    name = api.name(key)
+    get = pb.BatchOperation(get=pb.GetRequest(name=name))
+    slide = pb.BatchOperation(get=pb.GetRequest(name=name, slide_ttl=duration(3 * HOUR)))
+    results = await api.batch(
+        [
+            pb.BatchOperation(put=api.put_request(key, b"1", ttl=HOUR)),
+            pb.BatchOperation(put=api.put_request(key, b"2", keep_expiry=True)),
+            get,
+            pb.BatchOperation(touch=pb.TouchRequest(name=name, ttl=duration(2 * HOUR))),
+            pb.BatchOperation(update=api.update_request(key, pb.Increment(delta=1), keep_expiry=True)),
+            pb.BatchOperation(touch=pb.TouchRequest(name=name)),
+            get,
+            slide,
+            pb.BatchOperation(put=api.put_request(key, b"4")),
+            get,
+            slide,
+            pb.BatchOperation(put=api.put_request(absent, b"5", keep_expiry=True)),
+            pb.BatchOperation(get=pb.GetRequest(name=api.name(absent))),
+        ]
+    )
+    assert not any(each.HasField("error") for each in results)
+    _, _, kept, touched, counted, cleared, lasting, slid, put, plain, last, _, new = results
+    assert near(kept.get.record.expire_time, clock, HOUR)
+    assert near(touched.touch.expire_time, clock, 2 * HOUR)
+    assert counted.update.record.expire_time == touched.touch.expire_time
+    assert not cleared.touch.HasField("expire_time")
+    assert not lasting.get.record.HasField("expire_time")
+    assert near(slid.get.record.expire_time, clock, 3 * HOUR)
+    assert {each.get.record.etag for each in (lasting, slid)} == {counted.update.record.etag}
+    assert not plain.get.record.HasField("expire_time")
+    assert {each.get.record.etag for each in (plain, last)} == {put.put.etag}
+    assert not new.get.record.HasField("expire_time")
+    clock.pass_(3 * HOUR)
+    assert await api.value(key) is None
+    assert await api.value(absent) == b"5"
 
 
 async def test_a_write_without_expiry_clears_it(api: Api, clock: MovableClock) -> None:

@@ -92,6 +92,36 @@ async def test_touch_keeps_value_and_etag(api: Api, plain) -> None:  # type: ign
 
 
 @pytest.mark.promise(7)
+async def test_a_sliding_read_keeps_value_and_etag(api: Api, plain) -> None:  # type: ignore[no-untyped-def]
+    key = await plain(api.key())
+    before = await api.get(key)
+    slid = await api.get(key, slide=HOUR)
+    after = await api.get(key)
+    assert (slid.value, slid.etag) == (after.value, after.etag) == (before.value, before.etag)
+    assert slid.expire_time == after.expire_time
+    await api.put(key, b"new", keep_expiry=True, when=if_etag(before.etag))
+    assert (await api.get(key)).expire_time == after.expire_time, "it was given through the service: it can be kept"
+
+
+@pytest.mark.promise(7)
+async def test_an_expiry_that_it_had_ends_with_a_touch_for_ever(api: Api, plain, store: str) -> None:  # type: ignore[no-untyped-def]
+    # Where a read tells it, it must be later than other cases moved the clock; on Redis nobody sees it but Redis.
+    life = 2 if store == "redis" else 30_000_000
+    touched, untouched = await plain(api.key(), ttl_seconds=life), await plain(api.key(), ttl_seconds=life)
+    await api.touch(touched)
+    assert not (await api.get(touched)).HasField("expire_time")
+    if store != "redis":
+        assert (await api.get(untouched)).HasField("expire_time")
+        return
+
+    async def the_other_is_gone() -> bool:
+        return await api.value(untouched) is None
+
+    await eventually(the_other_is_gone)
+    assert await api.value(touched) == VALUE
+
+
+@pytest.mark.promise(7)
 async def test_an_expiry_that_it_had_removes_nothing_that_is_written_over_it(api: Api, plain) -> None:  # type: ignore[no-untyped-def]
     put, deleted = await plain(api.key(), ttl_seconds=2), await plain(api.key(), ttl_seconds=2)
     etag = await api.put(put, b"immortal")
