@@ -58,10 +58,10 @@ def read_key(path: PathOf, *, name: str, certificate: PathOf) -> bytes:
     except ssl.SSLError as error:
         if error.reason in _OF_ANOTHER:
             raise ValueError(f"{name}: {path} is not the key of the certificate in {certificate}") from None
-        if error.reason is None:
-            raise ValueError(f"{name}: {path} holds no private key in PEM without a passphrase") from None
-        why = error.reason.replace("_", " ").lower()
-        raise ValueError(f"{name}: {path} and {certificate} cannot be used: {why}") from None
+        if error.reason and "_TOO_" in error.reason:
+            why = error.reason.replace("_", " ").lower()
+            raise ValueError(f"{name}: {path} and {certificate} are not safe: {why}") from None
+        raise ValueError(f"{name}: {path} holds no private key in PEM without a passphrase") from None
     if not any(each in _first(_read(certificate, name)) for each in _USABLE):
         raise ValueError(f"{name}: {path} is neither an RSA key nor of the curves P-256 and P-384; gRPC uses no other")
     return data

@@ -213,6 +213,16 @@ async def test_keys_are_taken_of_the_kinds_that_a_handshake_succeeds_with(
             await StateServiceStub(channel).Get(state_service_pb2.GetRequest(), timeout=10)
 
 
+async def test_a_key_that_is_too_short_is_refused(tmp_path: Path) -> None:
+    pair = Pair(cert=tmp_path / "own.pem", key=tmp_path / "own.key")
+    made = await process(
+        *f"openssl req -x509 -newkey rsa:1024 -nodes -subj /CN=me -keyout {pair.key} -out {pair.cert}".split()
+    )
+    assert made[0] == 0, made
+    with pytest.raises(ValueError, match=r"tls\.client_key: .* are not safe: ee key too small"):
+        Client("localhost:1", tls=Tls(client_cert=pair.cert, client_key=pair.key))
+
+
 def test_remarks_around_certificates_do_no_harm(files: Files, tmp_path: Path) -> None:
     own = tmp_path / "own.pem"
     own.write_bytes("für mich\n".encode() + files.client.cert.read_bytes() + files.ca.read_bytes())
