@@ -23,7 +23,7 @@ from keepstate import errors
 from keepstate._clock import ServiceClock, elapsed
 from keepstate._repeats import DEFAULT_RETRY, Attempts, Part, Retry
 from keepstate._status import error_of_call
-from keepstate.tls import Tls, credentials_of, explained
+from keepstate.tls import Tls, explained, read_files
 from keepstate.v1 import record_pb2, store_service_pb2
 from keepstate.v1 import state_service_pb2 as pb
 from keepstate.v1.state_service_pb2_grpc import StateServiceStub
@@ -55,12 +55,13 @@ class Connection:
             raise ValueError(f"address must be host:port, without a scheme: {address!r}")
         self._address = address
         self._tls = tls
-        self._credentials = credentials_of(tls) if tls else None
+        self._pem = read_files(tls) if tls else None
         self._timeout = _seconds(timeout)
         self._retry = retry
         self._clock = ServiceClock()
         self._write_numbers = itertools.count(1)
-        self._channel: _Channel | None = None
+        # The last one is in use. Others are left to calls that were begun on them.
+        self._channels: list[_Channel] = []
         self._learning = asyncio.Lock()
         self._closed = False
 
@@ -82,20 +83,31 @@ class Connection:
     def _open(self) -> _Channel:
         if self._closed:
             raise RuntimeError("the client is closed")
-        if self._channel is None:
+        if not self._channels or self._renewed():
             options = _options(self._tls)
-            if self._credentials is None:
+            if self._pem is None:
                 channel = grpc.aio.insecure_channel(self._address, options=options)
             else:
-                channel = grpc.aio.secure_channel(self._address, self._credentials, options=options)
-            self._channel = _Channel(channel)
-        return self._channel
+                channel = grpc.aio.secure_channel(self._address, self._pem.credentials, options=options)
+            self._channels.append(_Channel(channel))
+        return self._channels[-1]
+
+    def _renewed(self) -> bool:
+        """Whether the files of TLS are others than before, looked at where a connection must be made anyway."""
+        if self._tls is None or self._channels[-1].connected:
+            return False
+        try:
+            found = read_files(self._tls)
+        except ValueError:
+            return False  # as while they are being replaced; what was read before may do
+        before, self._pem = self._pem, found
+        return found != before
 
     async def close(self) -> None:
         """Cut short what is under way and let the channel go."""
         self._closed = True
-        if self._channel is not None:
-            await self._channel.channel.close()
+        for each in self._channels:
+            await each.channel.close()
 
     @cached_property
     def _client_number(self) -> int:
@@ -234,6 +246,11 @@ class _Channel:
         self.channel = channel
         self.state_service = StateServiceStub(channel)
         self.store_service = StoreServiceStub(channel)
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, or one is being made."""
+        return self.channel.get_state() in (grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.CONNECTING)
 
 
 def request_of(message: Message) -> record_pb2.RequestId | None:

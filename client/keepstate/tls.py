@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Tls", "credentials_of", "explained"]
+__all__ = ["Pem", "Tls", "explained", "read_files"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,19 +36,32 @@ class Tls:
             raise ValueError("give both client_cert and client_key, or none of them")
 
 
-def credentials_of(tls: Tls) -> grpc.ChannelCredentials:
-    """What gRPC needs of it. The files are read now.
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Pem:
+    """What is in the files."""
+
+    ca: bytes | None = None
+    certificate: bytes | None = None
+    key: bytes | None = None
+
+    @property
+    def credentials(self) -> grpc.ChannelCredentials:
+        """What gRPC needs of it."""
+        return grpc.ssl_channel_credentials(self.ca, self.key, self.certificate)
+
+
+def read_files(tls: Tls) -> Pem:
+    """Read and check the files.
 
     Raises:
-        ValueError: a file cannot be read, or does not hold what it should; the message names the field.
+        ValueError: one cannot be read, or does not hold what it should; the message names the field.
     """
-    ca = certificate = key = None
-    if tls.ca is not None:
-        ca = read_certificates(tls.ca, name="tls.ca")
-    if tls.client_cert is not None and tls.client_key is not None:
-        certificate = read_certificates(tls.client_cert, name="tls.client_cert")
-        key = read_key(tls.client_key, name="tls.client_key", certificate=tls.client_cert)
-    return grpc.ssl_channel_credentials(root_certificates=ca, private_key=key, certificate_chain=certificate)
+    ca = None if tls.ca is None else read_certificates(tls.ca, name="tls.ca")
+    if tls.client_cert is None or tls.client_key is None:
+        return Pem(ca=ca)
+    certificate = read_certificates(tls.client_cert, name="tls.client_cert")
+    key = read_key(tls.client_key, name="tls.client_key", certificate=tls.client_cert)
+    return Pem(ca=ca, certificate=certificate, key=key)
 
 
 # Parts of gRPC's words where a connection was not made, and what they mean to a client with TLS.

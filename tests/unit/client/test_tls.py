@@ -272,12 +272,11 @@ async def test_wrong_flags_of_tls_are_wrong_usage(flags: list[str], words: bytes
     assert words in b" ".join(told.split())
 
 
-async def test_connecting_does_not_wait_on_the_loop_for_files(serve: Serve, files: Files) -> None:
-    """The files are read as the client is made, so that later calls need none."""
+async def test_files_that_are_gone_later_do_no_harm(serve: Serve, files: Files) -> None:
     address = await serve(files.service)
     copy = files.ca.with_name("copy.pem")
     copy.write_bytes(files.ca.read_bytes())
     async with Client(address, tls=Tls(ca=copy)) as state:
         copy.unlink()
-        async with asyncio.timeout(10):
+        for _ in range(2):
             assert await state.get("nobody") is None

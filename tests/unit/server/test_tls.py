@@ -56,14 +56,17 @@ class Live:
         self.address = ""
 
     def settings(self, **changes: Any) -> Settings:
-        files = {"tls_cert": self.pair.cert, "tls_key": self.pair.key, "tls_client_ca": self.old.file} | changes
+        files: dict[str, Any] = {
+            "tls_cert": self.pair.cert,
+            "tls_key": self.pair.key,
+            "tls_client_ca": self.old.file,
+        } | changes
         return Settings(
-            listen="127.0.0.1:0",
             http_listen=None,
             sidecar=SidecarKind.EMBEDDED,
             data=self.folder,
             notice=timedelta(milliseconds=1),
-            **files,
+            **{"listen": "127.0.0.1:0", **files},
         )
 
     async def get(self, authority: Authority | Path, pair: Pair) -> object:
@@ -154,6 +157,30 @@ async def test_a_swapped_link_to_a_folder_is_followed(tmp_path: Path) -> None:
         assert await live.get(new, live.client) == "answered"
     finally:
         await service.stop()
+
+
+async def test_a_client_shows_its_renewed_certificate_at_its_next_connection(tmp_path: Path) -> None:
+    live = Live(tmp_path / "live")
+    tls = Tls(ca=live.pair.cert.with_name("trusted.pem"), client_cert=live.client.cert, client_key=live.client.key)
+    replace(Path(str(tls.ca)), live.old.file)
+    first = Service(live.settings())
+    await first.start()
+    await first.wait_ready()
+    async with Client(f"localhost:{first.port}", tls=tls, retry=None) as state:
+        assert await state.get("nobody", default="answered") == "answered"
+        await first.stop()
+        # From now on only what the new authority has signed is admitted, at the same port.
+        second = Service(live.settings(listen=f"127.0.0.1:{first.port}", tls_client_ca=live.new.file))
+        await second.start()
+        try:
+            await second.wait_ready()
+            with pytest.raises(Unavailable, match="may not accept this client certificate"):
+                await state.get("nobody")
+            for target, source in ((live.client.cert, live.new_client.cert), (live.client.key, live.new_client.key)):
+                replace(target, source)
+            assert await state.get("nobody", default="answered") == "answered"
+        finally:
+            await second.stop()
 
 
 # What is said of files
