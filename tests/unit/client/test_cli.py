@@ -240,11 +240,12 @@ async def test_the_entry_point_prints_the_version() -> None:
     assert out.startswith(b"keepstate 0.")
 
 
-async def test_without_the_extra_one_line_says_what_to_install() -> None:
-    code = "import sys; sys.modules['typer'] = None; from keepstate.cli import main; main()"
+@pytest.mark.parametrize("missing", ["typer", "yaml"])
+async def test_without_the_extra_one_line_says_what_to_install(missing: str) -> None:
+    code = f"import sys; sys.modules[{missing!r}] = None; from keepstate.cli import main; main()"
     returned, out, err = await process(sys.executable, "-c", code, "get", "a")
     assert (returned, out) == (1, b"")
-    assert err == b"keepstate: the command line needs typer: pip install 'keepstate[cli]'\n"
+    assert err.decode() == f"keepstate: the command line needs {missing}: pip install 'keepstate[cli]'\n"
 
 
 async def test_on_a_terminal_there_is_a_table_and_an_end_of_line(address: str, service: FakeService) -> None:
