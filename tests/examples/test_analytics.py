@@ -67,9 +67,7 @@ class Program:
     def start(self) -> Self:
         """Starts the process, and waits until it can be called."""
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command, cwd=ROOT, env=self._environment, stdout=log, stderr=log, start_new_session=True
-            )
+            self._process = subprocess.Popen(self._command, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
         eventually(self._listens)
         return self
 
