@@ -17,30 +17,16 @@ from typing import Any
 import grpc
 import pytest
 
+from keepstate.testing import MovableClock
 from keepstate.v1 import record_pb2
 from keepstate_server.app import Service
 from keepstate_server.config import Settings, SidecarKind
-from keepstate_server.domain.times import Instant, SystemClock, in_milliseconds
 from keepstate_server.embedded import EmbeddedSidecar
 from keepstate_server.stores.address import SidecarAddress
 from keepstate_server.stores.sidecar import Sidecar
 from tests.contract.api import Api, new_request
 
 STORES = ("embedded", "redis", "postgresql", "sqlite", "memory")
-
-
-class MovableClock:
-    """The machine's clock, moved forward when a test wants time to pass."""
-
-    def __init__(self) -> None:
-        self._system = SystemClock()
-        self._moved = 0
-
-    def now(self) -> Instant:
-        return Instant(self._system.now() + self._moved)
-
-    def pass_(self, duration: timedelta) -> None:
-        self._moved += in_milliseconds(duration)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,4 +107,4 @@ async def test_a_read_that_meets_an_intent_is_a_call_more_and_puts_an_old_one_aw
         assert (await counted.api.get(keys[0])).value == b"new"
         assert counted.proxy.calls == calls
         if calls == [READ]:
-            backend.clock.pass_(timedelta(seconds=2))
+            backend.clock.advance(timedelta(seconds=2))

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from keepstate.testing import MovableClock
 from keepstate.v1 import record_pb2
 from keepstate.v1 import state_service_pb2 as pb
 from tests.contract.api import Api, Refused, if_etag
-from tests.contract.conftest import Backend, MovableClock, running_service
+from tests.contract.conftest import Backend, running_service
 
 
 @pytest.mark.promise(10)

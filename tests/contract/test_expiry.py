@@ -8,9 +8,10 @@ from datetime import timedelta
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from keepstate.testing import MovableClock
 from keepstate.v1 import state_service_pb2 as pb
 from tests.contract.api import ABSENT, Api, Refused, duration, if_etag
-from tests.contract.conftest import MovableClock, eventually
+from tests.contract.conftest import eventually
 
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
@@ -27,9 +28,9 @@ async def test_a_record_expires_when_it_should_and_not_before(api: Api, clock: M
     await api.put(key, ttl=HOUR)
     record = await api.get(key)
     assert near(record.expire_time, clock, HOUR)
-    clock.pass_(HOUR - timedelta(minutes=1))
+    clock.advance(HOUR - timedelta(minutes=1))
     assert await api.value(key) == b"value"
-    clock.pass_(timedelta(minutes=1))
+    clock.advance(timedelta(minutes=1))
     assert await api.value(key) is None
 
 
@@ -51,7 +52,7 @@ async def test_touch_and_a_sliding_read_may_bring_the_expiry_nearer(api: Api, cl
         await api.put(key, ttl=HOUR)
     await api.touch(touched, ttl=2 * SECOND)
     await api.get(slid, slide=2 * SECOND)
-    clock.pass_(2 * SECOND)
+    clock.advance(2 * SECOND)
     assert await api.value(touched) is None
     assert await api.value(slid) is None
 
@@ -62,7 +63,7 @@ async def test_a_sliding_read_gives_an_expiry_to_a_record_that_has_none(api: Api
     record = await api.get(key, slide=HOUR)
     assert (record.value, record.etag) == (b"value", etag)
     assert near(record.expire_time, clock, HOUR)
-    clock.pass_(HOUR)
+    clock.advance(HOUR)
     assert await api.value(key) is None
 
 
@@ -100,7 +101,7 @@ async def test_in_a_batch_each_operation_finds_the_expiry_that_the_last_one_left
     assert not plain.get.record.HasField("expire_time")
     assert {each.get.record.etag for each in (plain, last)} == {put.put.etag}
     assert not new.get.record.HasField("expire_time")
-    clock.pass_(3 * HOUR)
+    clock.advance(3 * HOUR)
     assert await api.value(key) is None
     assert await api.value(absent) == b"5"
 
@@ -110,7 +111,7 @@ async def test_a_write_without_expiry_clears_it(api: Api, clock: MovableClock) -
     await api.put(key, b"1", ttl=SECOND)
     await api.put(key, b"2")
     assert not (await api.get(key)).HasField("expire_time")
-    clock.pass_(2 * SECOND)
+    clock.advance(2 * SECOND)
     assert await api.value(key) == b"2"
 
 
@@ -122,7 +123,7 @@ async def test_a_write_may_keep_the_expiry(api: Api, clock: MovableClock) -> Non
     assert (await api.get(key)).expire_time == before
     await api.put(other, keep_expiry=True)
     assert not (await api.get(other)).HasField("expire_time")
-    clock.pass_(HOUR)
+    clock.advance(HOUR)
     assert await api.value(key) is None
     await api.put(key, b"3", keep_expiry=True)
     assert not (await api.get(key)).HasField("expire_time"), "a new life has no expiry to keep"
@@ -134,11 +135,11 @@ async def test_touch_moves_the_expiry_and_not_the_etag(api: Api, clock: MovableC
     touched = await api.touch(key, ttl=HOUR)
     assert touched.etag == etag
     assert near(touched.expire_time, clock, HOUR)
-    clock.pass_(2 * SECOND)
+    clock.advance(2 * SECOND)
     record = await api.get(key)
     assert (record.value, record.etag, record.content_type) == (b"kept", etag, "text/plain")
     assert not (await api.touch(key)).HasField("expire_time")
-    clock.pass_(2 * HOUR)
+    clock.advance(2 * HOUR)
     assert await api.value(key) == b"kept"
     await api.put(key, when=if_etag(etag))
 
@@ -150,7 +151,7 @@ async def test_touch_of_what_is_not_there_is_not_found(api: Api, clock: MovableC
             await api.touch(key, ttl=HOUR)
         assert refused.value.what == ("NOT_FOUND", "RECORD_NOT_FOUND")
         await api.put(key, ttl=SECOND)
-        clock.pass_(2 * SECOND)
+        clock.advance(2 * SECOND)
     assert await api.value(key) is None
 
 
@@ -169,11 +170,11 @@ async def test_a_read_may_slide_the_expiry(api: Api, clock: MovableClock) -> Non
     key = api.key()
     etag = await api.put(key, ttl=HOUR)
     for _ in range(3):
-        clock.pass_(HOUR - timedelta(minutes=1))
+        clock.advance(HOUR - timedelta(minutes=1))
         record = await api.get(key, slide=HOUR)
         assert record.etag == etag
         assert near(record.expire_time, clock, HOUR)
-    clock.pass_(HOUR)
+    clock.advance(HOUR)
     assert await api.value(key, slide=HOUR) is None
 
 
@@ -197,5 +198,5 @@ async def test_refused_writes_with_a_ttl_never_remove_a_record_without_one(api: 
         return asyncio.get_running_loop().time() - began > 2
 
     await eventually(two_seconds_have_passed)
-    clock.pass_(2 * SECOND)
+    clock.advance(2 * SECOND)
     assert await api.value(key) == b"immortal"

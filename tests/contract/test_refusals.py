@@ -11,10 +11,11 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from keepstate.testing import MovableClock
 from keepstate.v1 import record_pb2, store_service_pb2
 from keepstate.v1 import state_service_pb2 as pb
 from tests.contract.api import Api, Refused, if_etag
-from tests.contract.conftest import Backend, MovableClock, running_service
+from tests.contract.conftest import Backend, running_service
 
 INVALID = ("INVALID_ARGUMENT", "INVALID_FIELDS")
 

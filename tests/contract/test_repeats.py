@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from keepstate.testing import MovableClock
 from keepstate.v1 import record_pb2
 from keepstate.v1 import state_service_pb2 as pb
 from tests.contract.api import ABSENT, Api, Refused, again, if_etag
-from tests.contract.conftest import MovableClock
 
 pytestmark = pytest.mark.promise(11)
 
@@ -66,7 +66,7 @@ async def test_what_can_no_longer_be_told_is_said_to_be_unknown(
 ) -> None:
     key, request = api.key(), request_id()
     await api.put(key, b"0")
-    clock.pass_(timedelta(seconds=30))
+    clock.advance(timedelta(seconds=30))
     for number in range(20):
         await api.put(key, str(number).encode())
     with pytest.raises(Refused) as refused:

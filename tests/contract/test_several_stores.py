@@ -64,7 +64,7 @@ async def test_all_writes_are_applied_wherever_the_records_lie(apis: tuple[Api, 
     assert [each.existed for each in answer.deletes] == [True]
     assert await there.value(gone) is None
     assert (await here.get(held)).etag == etags[2]
-    backend.clock.pass_(timedelta(seconds=2))
+    backend.clock.advance(timedelta(seconds=2))
     assert await there.value(new) is None
 
 

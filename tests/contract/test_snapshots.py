@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from keepstate.testing import MovableClock
 from keepstate.v1 import record_pb2
 from keepstate_server.domain.names import stored_key
 from keepstate_server.stores.sidecar import StateItem
 from tests.contract.api import Api, Refused
 from tests.contract.bank import Bank, Mover
-from tests.contract.conftest import Backend, MovableClock
+from tests.contract.conftest import Backend
 
 pytestmark = pytest.mark.promise(9)
 
@@ -27,7 +28,7 @@ async def test_each_name_is_answered_in_the_order_asked_also_twice(api: Api, clo
     await api.put(deleted)
     await api.delete(deleted)
     await api.put(expired, ttl=SECOND)
-    clock.pass_(2 * SECOND)
+    clock.advance(2 * SECOND)
     keys = [never, one, deleted, empty, one, expired]
     items = await api.snapshot(*map(api.name, keys))
     assert [each.name for each in items] == [api.name(key) for key in keys]

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from keepstate.testing import MovableClock
 from keepstate.v1 import state_service_pb2 as pb
 from tests.contract.api import ABSENT, EXISTS, Api, Refused, if_etag
-from tests.contract.conftest import MovableClock
 
 pytestmark = pytest.mark.promise(9)
 
@@ -76,7 +76,7 @@ async def test_checks_change_nothing_that_callers_see(api: Api, clock: MovableCl
     )
     assert [await api.get(held), await api.get(mortal)] == before
     assert await api.value(absent) is None
-    clock.pass_(2 * SECOND)
+    clock.advance(2 * SECOND)
     assert await api.value(mortal) is None
 
 
@@ -145,13 +145,13 @@ async def test_dead_and_expired_records_take_part(api: Api, clock: MovableClock)
         await api.put(key)
         await api.delete(key)
     await api.put(expired, ttl=SECOND)
-    clock.pass_(2 * SECOND)
+    clock.advance(2 * SECOND)
     await api.transact(
         checks=[api.check(deleted, ABSENT), api.check(expired, ABSENT)],
         puts=[api.put_request(revived, b"again", when=ABSENT, ttl=SECOND)],
     )
     assert await api.value(revived) == b"again"
-    clock.pass_(2 * SECOND)
+    clock.advance(2 * SECOND)
     assert await api.value(revived) is None
 
 
@@ -167,9 +167,9 @@ async def test_an_expiry_is_set_kept_and_cleared_as_by_any_write(api: Api, clock
         ]
     )
     assert [await api.value(key) for key in (mortal, kept, cleared)] == [b"new"] * 3
-    clock.pass_(1.5 * SECOND)
+    clock.advance(1.5 * SECOND)
     assert [await api.value(key) for key in (mortal, kept, cleared)] == [None, b"new", b"new"]
-    clock.pass_(SECOND)
+    clock.advance(SECOND)
     assert [await api.value(key) for key in (mortal, kept, cleared)] == [None, None, b"new"]
 
 
@@ -183,7 +183,7 @@ async def test_a_precondition_on_a_record_that_is_gone_fails_without_an_etag(
         key = api.key()
     elif state == "deleted":
         await api.delete(key)
-    clock.pass_(2 * SECOND)
+    clock.advance(2 * SECOND)
     for when, what in ((if_etag(etag), ("ABORTED", "ETAG_MISMATCH")), (EXISTS, ("NOT_FOUND", "RECORD_NOT_FOUND"))):
         with pytest.raises(Refused) as refused:
             await api.transact(puts=[api.put_request(key, when=when), api.put_request(other)])
@@ -224,5 +224,5 @@ async def test_what_was_applied_is_the_last_word_for_writes_of_every_kind(api: A
         assert (await api.touch(keys[2], ttl=SECOND, when=if_etag(etags[2]))).etag == etags[2]
         await api.transact(puts=[api.put_request(keys[3], b"2", when=if_etag(etags[3]))])
         assert await api.values(*keys) == [b"2", None, b"1", b"2"]
-        clock.pass_(2 * SECOND)
+        clock.advance(2 * SECOND)
         assert await api.values(*keys) == [b"2", None, None, b"2"]

@@ -12,6 +12,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from keepstate.testing import MovableClock
 from keepstate.v1 import record_pb2
 from keepstate.v1 import state_service_pb2 as pb
 from keepstate_server.domain.names import stored_key
@@ -27,7 +28,7 @@ from tests.contract.api import (
     if_etag,
     refused,
 )
-from tests.contract.conftest import Backend, MovableClock, running_service
+from tests.contract.conftest import Backend, running_service
 
 pytestmark = pytest.mark.promise(12)
 
@@ -153,7 +154,7 @@ async def test_an_update_sets_keeps_and_clears_the_expiry(api: Api, clock: Movab
     assert moved.expire_time.ToMilliseconds() == at.ToMilliseconds()
     cleared = (await api.update(key, add(delta=1))).record
     assert not cleared.HasField("expire_time")
-    clock.pass_(2 * HOUR)
+    clock.advance(2 * HOUR)
     assert await api.value(key) == b"4"
 
 
@@ -162,7 +163,7 @@ async def test_an_expired_or_deleted_record_counts_as_absent(api: Api, clock: Mo
     await api.update(expired, add(delta=1), ttl=SECOND)
     await api.update(deleted, add(delta=1))
     await api.delete(deleted)
-    clock.pass_(2 * SECOND)
+    clock.advance(2 * SECOND)
     for key in (expired, deleted):
         assert (await api.update(key, add(delta=1, initial=100))).record.value == b"101"
     assert not (await api.get(expired)).HasField("expire_time")

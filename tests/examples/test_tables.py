@@ -8,7 +8,7 @@ import os
 import re
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,21 +18,16 @@ from examples.tables import __main__ as program
 from examples.tables.moving import Item, Progress, Tally, check, items
 from examples.tables.sources import SourceError, open_source
 from keepstate import Bytes, Client
-from keepstate_server.app import Service
-from keepstate_server.config import Settings, SidecarKind
+from keepstate.testing import KeepstateService
 from tests.examples.conftest import ROOT, tables
 from tests.support.certificates import Authority
 
 
 @pytest.fixture(scope="module")
-async def address(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """The address of a service on the embedded store."""
-    data = tmp_path_factory.mktemp("tables")
-    running = Service(Settings(listen="127.0.0.1:0", http_listen=None, sidecar=SidecarKind.EMBEDDED, data=data))
-    await running.start()
-    await running.wait_ready()
-    yield f"127.0.0.1:{running.port}"
-    await running.stop()
+def address() -> Iterator[str]:
+    """The address of a service."""
+    with KeepstateService() as service:
+        yield service.address
 
 
 def ignore(_: int) -> None:

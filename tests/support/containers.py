@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from docker.errors import DockerException, ImageNotFound
 from testcontainers.core.docker_client import DockerClient
+from testcontainers.core.exceptions import ContainerStartException
 
 from tests.support import reaper
 from tests.support.servers import COMPONENTS, DaprContainer, Network, PostgresContainer, RedisContainer, Server
@@ -149,7 +150,7 @@ class Containers:
             self._servers.append(server)
             try:
                 self._first_use[name] = server.start()
-            except (OSError, DockerException) as error:
+            except (OSError, DockerException, ContainerStartException) as error:
                 self._first_use[name] = error
         known = self._first_use[name]
         if isinstance(known, kind):

@@ -15,13 +15,14 @@ import struct
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from docker.errors import APIError
 from docker.types import IPAMConfig, IPAMPool
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.docker_client import DockerClient
 
+from keepstate.testing import containers
 from tests.support.reaper import RUN_LABEL
 
 COMPONENTS = Path(__file__).parents[2] / "components"
@@ -79,8 +80,10 @@ class Server(DockerContainer):
     user: ClassVar[str | None] = None
     stop_signal: ClassVar[str | None] = None
 
-    def __init__(self, image: str, network: Network, *, alias: str, command: Sequence[str] = ()) -> None:
-        super().__init__(image)
+    def __init__(
+        self, image: str, network: Network, *, alias: str, command: Sequence[str] = (), **options: Any
+    ) -> None:
+        super().__init__(image, **options)
         self.address = network.next_address()
         self.alias = alias
         if command:
@@ -227,8 +230,8 @@ class PostgresContainer(Server):
         return self.run("psql", "--username=postgres", "--no-align", "--tuples-only", f"--command={statement}")
 
 
-class DaprContainer(Server):
-    """A Dapr sidecar: daprd with the component files of a folder, ready once its components are.
+class DaprContainer(Server, containers.DaprContainer):
+    """A Dapr sidecar with the component files of a folder.
 
     Args:
         image: an image with daprd in its work folder, as the public ones have it.
@@ -253,19 +256,8 @@ class DaprContainer(Server):
         alias: str | None = None,
         arguments: Sequence[str] = (),
     ) -> None:
-        self.app_id = app_id
-        command = [
-            "./daprd",
-            f"--app-id={app_id}",
-            "--resources-path=/components",
-            "--dapr-listen-addresses=0.0.0.0",
-            f"--dapr-grpc-port={self.port}",
-            f"--dapr-http-port={self.http_port}",
-            "--enable-metrics=false",
-            "--max-body-size=16Mi",
-            *arguments,
-        ]
-        super().__init__(image, network, alias=alias or app_id, command=command)
+        arguments = ["--resources-path=/components", "--enable-metrics=false", *arguments]
+        super().__init__(image, network, alias=alias or app_id, app_id=app_id, arguments=arguments)
         self.with_volume_mapping(resources_path.resolve(), "/components", "ro")
 
     @property

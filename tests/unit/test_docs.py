@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ import pytest
 from google.protobuf import descriptor_pool, json_format, message_factory
 
 from keepstate import Client, errors
-from keepstate_server.app import Service
-from keepstate_server.config import Settings, SidecarKind
+from keepstate.testing import KeepstateService
+from keepstate_server.config import Settings
 from keepstate_server.domain.promises import TITLES
 from keepstate_server.embedded import EmbeddedSidecar
 
@@ -50,14 +50,10 @@ EXAMPLES = blocks(ROOT / "docs" / "clients.md", "python")
 
 
 @pytest.fixture(scope="module")
-async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """The address of a service on the embedded store."""
-    data = tmp_path_factory.mktemp("docs")
-    running = Service(Settings(listen="127.0.0.1:0", http_listen=None, sidecar=SidecarKind.EMBEDDED, data=data))
-    await running.start()
-    await running.wait_ready()
-    yield f"127.0.0.1:{running.port}"
-    await running.stop()
+def service() -> Iterator[str]:
+    """The address of a service."""
+    with KeepstateService() as running:
+        yield running.address
 
 
 @pytest.fixture(scope="module")
