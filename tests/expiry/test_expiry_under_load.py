@@ -10,9 +10,8 @@ import itertools
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import grpc
 import pytest
@@ -23,8 +22,7 @@ from keepstate_server.domain.names import internal_key
 from keepstate_server.domain.operations import Deleted, Found, Touched, Updated, Written
 from tests.expiry.clients import STEPS, Clients
 from tests.expiry.judging import faults
-from tests.support.containers import Containers
-from tests.support.servers import COMPONENTS, DaprContainer, RedisContainer
+from tests.support.servers import RedisContainer
 from tests.support.service import ServiceProcess
 
 pytestmark = [pytest.mark.containers, pytest.mark.promise(7)]
@@ -32,8 +30,6 @@ pytestmark = [pytest.mark.containers, pytest.mark.promise(7)]
 RECORDS = 10_000
 OPERATIONS = 30_000
 CLIENTS = 6
-
-SETTINGS = {"KEEPSTATE_LONGEST_DELAY": "125ms", "KEEPSTATE_CLOCK_DIFFERENCE": "50ms", "KEEPSTATE_DEAD_LIFE": "2500ms"}
 
 LONGEST_TTL = 3.0
 
@@ -46,44 +42,6 @@ PATIENCE = 180.0
 
 OWN = {f"redis||{internal_key(name)}" for name in ("journals", "probe")}
 """The service's own records that stay."""
-
-
-@pytest.fixture
-def redis(containers: Containers) -> Iterator[RedisContainer]:
-    """Redis of the test's own: everything in it is looked at."""
-    server = RedisContainer(containers.images.redis, containers.network, alias="redis-expiry").start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def sidecar(containers: Containers, redis: RedisContainer, tmp_path: Path) -> Iterator[DaprContainer]:
-    """A sidecar that knows that Redis alone."""
-    (folder := tmp_path / "components").mkdir()
-    component = (COMPONENTS / "redis.yaml").read_text()
-    (folder / "redis.yaml").write_text(component.replace("redis:6379", f"{redis.alias}:6379"))
-    running = containers.sidecar("expiry", resources_path=folder)
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def instance(
-    sidecar: DaprContainer, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
-) -> Iterator[Callable[[str], ServiceProcess]]:
-    """Starts an instance of the service, a process of its own."""
-    running: list[ServiceProcess] = []
-    settings = {"DAPR_GRPC_ENDPOINT": sidecar.grpc_target, "DAPR_HTTP_ENDPOINT": sidecar.http_endpoint, **SETTINGS}
-
-    def start(name: str) -> ServiceProcess:
-        (folder := tmp_path / name).mkdir()
-        service = ServiceProcess(folder, (unused_tcp_port_factory(), unused_tcp_port_factory()), settings)
-        running.append(service)
-        return service.start()
-
-    yield start
-    for service in running:
-        service.close()
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["all live", "those that noted are killed"])
