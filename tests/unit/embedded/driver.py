@@ -76,15 +76,20 @@ class Caller:
         return response
 
     async def get_many(self, keys: Iterable[str]) -> list[BulkStateItem]:
-        response = await self.stub.GetBulkState(GetBulkStateRequest(store_name=self.store, keys=keys))
+        response = await self.stub.GetBulkState(
+            GetBulkStateRequest(store_name=self.store, keys=keys), metadata=self.metadata
+        )
         return list(response.items)
 
     async def save(self, *states: StateItem, **call: Any) -> None:
+        call.setdefault("metadata", self.metadata)
         await self.stub.SaveState(SaveStateRequest(store_name=self.store, states=states), **call)
 
     async def delete(self, key: str, *, etag: str | None = None) -> None:
         tag = None if etag is None else Etag(value=etag)
-        await self.stub.DeleteState(DeleteStateRequest(store_name=self.store, key=key, etag=tag))
+        await self.stub.DeleteState(
+            DeleteStateRequest(store_name=self.store, key=key, etag=tag), metadata=self.metadata
+        )
 
     async def delete_many(self, *states: StateItem) -> None:
         await self.stub.DeleteBulkState(DeleteBulkStateRequest(store_name=self.store, states=states))
@@ -92,7 +97,7 @@ class Caller:
     async def transact(self, *steps: tuple[str, StateItem]) -> None:
         operations = [TransactionalStateOperation(operationType=kind, request=state) for kind, state in steps]
         await self.stub.ExecuteStateTransaction(
-            ExecuteStateTransactionRequest(storeName=self.store, operations=operations)
+            ExecuteStateTransactionRequest(storeName=self.store, operations=operations), metadata=self.metadata
         )
 
 
