@@ -16,7 +16,7 @@ from keepstate_server import logs
 from keepstate_server.config import BadConfiguration, Settings, SidecarSettings, load, misspelt
 from keepstate_server.lifecycle import run_until_signal
 
-__all__ = ["serve", "sidecar"]
+__all__ = ["bad_configuration", "serve", "settings_of", "sidecar"]
 
 _log = structlog.get_logger(__name__)
 
@@ -66,7 +66,7 @@ def serve(
     Every setting is also an environment variable; docs/operate.md lists them all.
     Exit codes: 0 ended by a signal, 1 a fault, 2 wrong usage, 78 a wrong setting.
     """
-    settings = _settings(
+    settings = settings_of(
         Settings,
         config,
         listen=listen,
@@ -106,7 +106,7 @@ def sidecar(
     Any Dapr SDK can call its state API. DAPR_API_TOKEN, where set, must come with every call.
     Exit codes: 0 ended by a signal, 1 a fault, 2 wrong usage, 78 a wrong setting.
     """
-    settings = _settings(SidecarSettings, config, data=data, log_format=log_format, log_level=log_level)
+    settings = settings_of(SidecarSettings, config, data=data, log_format=log_format, log_level=log_level)
     from keepstate_server.backing import MAX_MESSAGE_BYTES
     from keepstate_server.embedded import EmbeddedSidecar
 
@@ -127,13 +127,14 @@ def sidecar(
     _run(lambda: run_until_signal(start, embedded.stop))
 
 
-def _settings(kind: type[_Kind], config: Path | None, **overrides: object) -> _Kind:
+def settings_of(kind: type[_Kind], config: Path | None, **overrides: object) -> _Kind:
+    """Returns the settings, of this kind, and sets up the log; a wrong one ends the process."""
     if config is not None:
         os.environ["KEEPSTATE_CONFIG"] = str(config)
     try:
         settings = load(overrides, kind)
     except BadConfiguration as error:
-        _bad_configuration(error)
+        bad_configuration(error)
     logs.configure(level=settings.log_level, as_json=settings.log_format == "json")
     for name, meant in misspelt(os.environ):
         _log.warning("variable not used: misspelt?", name=name, meant=meant)
@@ -146,13 +147,14 @@ def _run(run: Callable[[], None]) -> None:
     try:
         run()
     except (BadConfiguration, EmbeddedError) as error:
-        _bad_configuration(error)
+        bad_configuration(error)
     except Exception:  # noqa: BLE001 - left to the interpreter, its text would be printed, whatever that holds
         _log.exception("ended by a fault")
         raise typer.Exit(1) from None
 
 
-def _bad_configuration(error: Exception) -> NoReturn:
+def bad_configuration(error: Exception) -> NoReturn:
+    """Ends the process, with ``error``'s line on standard error."""
     _say(f"keepstate: {error}")
     raise typer.Exit(_EX_CONFIG)
 

@@ -19,7 +19,7 @@ from tests.unit.embedded.driver import Caller
 
 @pytest.fixture(scope="session")
 def odd_sidecar(containers: Containers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaprContainer]:
-    """A sidecar with the stores encrypted, Redis with a ttl of its own, and PostgreSQL without a version."""
+    """A sidecar with the stores encrypted, Redis with a ttl of its own and other prefixes, PostgreSQL of no version."""
     folder = tmp_path_factory.mktemp("odd")
     (folder / "secrets.json").write_text(json.dumps({"key": "0123456789abcdef" * 2}))
     local = [{"name": "secretsFile", "value": "/components/secrets.json"}]
@@ -35,6 +35,12 @@ def odd_sidecar(containers: Containers, tmp_path_factory: pytest.TempPathFactory
     component["metadata"]["name"] = "redis-with-ttl"
     component["spec"]["metadata"].append({"name": "ttlInSeconds", "value": "100"})
     _write(folder, component)
+    for name, prefix in (("redis-by-app", []), ("redis-of-odd", [{"name": "keyPrefix", "value": "odd"}])):
+        component = yaml.safe_load((COMPONENTS / "redis.yaml").read_text())
+        component["metadata"]["name"] = name
+        others = [each for each in component["spec"]["metadata"] if each["name"] != "keyPrefix"]
+        component["spec"]["metadata"] = others + prefix
+        _write(folder, component)
     component = yaml.safe_load((COMPONENTS / "postgresql.yaml").read_text())
     component["metadata"]["name"] = "postgresql-without-version"
     del component["spec"]["version"]

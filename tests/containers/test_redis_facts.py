@@ -26,6 +26,13 @@ async def test_redis_counts_etags_up_from_one(redis: Caller, key: str) -> None:
     assert etags == ["1", "2", "3"]
 
 
+async def test_a_key_prefix_that_is_no_strategy_is_the_prefix_itself(odd: Odd, ask: Ask, key: str) -> None:
+    """So a component finds what the app of that id wrote under its default prefix."""
+    await odd("redis-by-app").save(item(key, b"the app odd's"))
+    assert ask("EXISTS", key, store="odd") == "1"
+    assert await value(odd("redis-of-odd"), key) == b"the app odd's"
+
+
 # What was there, and for each kind of save what becomes of it: "OK", or the code of its refusal; after the slash,
 # whether the hash has the field "first-write" then, which makes later saves without etag fail.
 REDIS_MATRIX = {

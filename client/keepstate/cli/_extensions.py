@@ -14,7 +14,12 @@ from keepstate.cli._completion import is_typed
 
 GROUP = "keepstate.commands"
 
-_HELP = {"serve": "Run the service.", "sidecar": "Run the embedded sidecar alone, without the service."}
+_HELP = {
+    "adopt": "Take plain Dapr programs' values over, at the stores themselves.",
+    "export": "Hand records back to plain Dapr programs, at the stores themselves.",
+    "serve": "Run the service.",
+    "sidecar": "Run the embedded sidecar alone, without the service.",
+}
 """What the commands say of themselves, so that listing them need not import them."""
 
 

@@ -169,7 +169,7 @@ class StateStore(Protocol):
     async def write_alone(self, write: CompareAndSet, *, timeout: float) -> Outcome:
         """Performs one write, after which the store itself removes the record when ``keep_for`` has passed.
 
-        Only for what nothing is ever written over: on some stores that removal may strike a later record.
+        Only for what the service never writes over: on some stores that removal may strike a later record.
         """
         ...
 

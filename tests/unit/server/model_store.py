@@ -168,7 +168,10 @@ class ModelStore:
         return [Outcome(fate=Fate.REFUSED if len(writes) == 1 else several)] * len(writes)
 
     async def write_alone(self, write: CompareAndSet, *, timeout: float) -> Outcome:
-        return (await self.write([write], timeout=timeout))[0]
+        outcome = (await self.write([write], timeout=timeout))[0]
+        if self.counts and self.applied[-1:] == [write]:
+            self.items[write.key] = replace(self.items[write.key], gone_at=self._later(write.keep_for))
+        return outcome
 
     async def transact(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Outcome:
         assert self.isolation is Isolation.ROLLBACK
