@@ -19,6 +19,8 @@ from examples.tables.moving import Item, Progress, Tally, check, items
 from examples.tables.sources import SourceError, open_source
 from keepstate import Bytes, Client
 from keepstate.testing import KeepstateService
+from keepstate_server.app import Service
+from keepstate_server.config import Settings, SidecarKind
 from tests.examples.conftest import ROOT, tables
 from tests.support.certificates import Authority
 
