@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from testcontainers.core.exceptions import ContainerStartException
 
 from keepstate import Check, Conflict, Increment, Put
 from keepstate.sync import Client
@@ -110,7 +111,7 @@ def the_program(state: Client[Any]) -> None:
 
 
 def test_a_wrong_password_is_noticed_at_the_start(start_sidecar: StartSidecar, redis_folder: Path) -> None:
-    with pytest.raises(TimeoutError, match="WRONGPASS"):
+    with pytest.raises(ContainerStartException, match="WRONGPASS"):
         start_sidecar("keepstate", redis_folder, {"REDIS_PASSWORD": "another"})
 
 
