@@ -95,11 +95,12 @@ def direct(
     rules: Sequence[Rule] = (),
     instances: int = 2,
     trail_writes: int = 16,
+    shared: bool = False,
     trace: bool = False,
 ) -> Run:
     """Runs ``script``; what happens to calls is said by the first of ``rules`` that matches, else nothing does.
 
-    ``names`` are the records that are read when all is over.
+    ``names`` are the records that are read when all is over. In ``shared`` stores another program may go on writing.
     """
 
     def rule(passing: Passing) -> Way | None:
@@ -118,6 +119,7 @@ def direct(
         habits=habits,
         instances=instances,
         trail_writes=trail_writes,
+        plain_writes=int(shared),
     )
     return perform(scenario, script=directed, trace=trace)
 

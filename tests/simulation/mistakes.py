@@ -15,11 +15,24 @@ from pytest import MonkeyPatch  # noqa: PT013 - a type
 from keepstate_server.domain.errors import TransactionConflict
 from keepstate_server.domain.records import Request, Version
 from keepstate_server.domain.times import Instant
-from keepstate_server.engine import attempts, draft, group, transaction_draft, transactions, writes
+from keepstate_server.engine import (
+    attempts,
+    draft,
+    engine,
+    group,
+    noting,
+    resolver,
+    sighting,
+    transaction_draft,
+    transactions,
+    writer,
+    writes,
+)
 from keepstate_server.engine.attempts import Verdict
 from keepstate_server.engine.deadline import Deadline
 from keepstate_server.engine.draft import Draft, Result, first_answer
 from keepstate_server.engine.envelope import Decision, Envelope, Location
+from keepstate_server.engine.hints import Hints
 from keepstate_server.engine.outcomes import Outcomes
 from keepstate_server.engine.resolver import Resolver
 from keepstate_server.engine.sighting import Sighting
@@ -28,7 +41,7 @@ from keepstate_server.engine.trail import FirstAnswer, Trail, TrailEntry, WriteI
 from keepstate_server.engine.transaction_draft import TransactionDraft
 from keepstate_server.engine.transactions import Transaction
 from keepstate_server.stores import dapr_store, redis
-from keepstate_server.stores.base import CompareAndSet
+from keepstate_server.stores.base import Absence, CompareAndSet, Stored
 from keepstate_server.stores.sidecar import StateItem
 
 __all__ = ["MISTAKES"]
@@ -200,6 +213,18 @@ def refusal_of_a_transaction_in_any_record(patch: MonkeyPatch) -> None:
     patch.setattr(Transaction, "_refuse", noted_in_the_last)
 
 
+def another_programs_write_forgets_nothing(patch: MonkeyPatch) -> None:
+    def as_if_alone(found: Stored | Absence, *, shared: bool) -> Sighting:
+        return sighting.seen(found)
+
+    for module in (noting, resolver, writer):
+        patch.setattr(module, "seen", as_if_alone)
+
+
+def hint_used_in_a_shared_store(patch: MonkeyPatch) -> None:
+    patch.setattr(engine, "Hints", lambda **_: Hints(size=100, life_ms=60_000))
+
+
 MISTAKES: Mapping[str, Callable[[MonkeyPatch], None]] = {
     mistake.__name__: mistake
     for mistake in (
@@ -223,5 +248,7 @@ MISTAKES: Mapping[str, Callable[[MonkeyPatch], None]] = {
         intents_ignored_by_readers,
         first_attempt_runs_on_too_long,
         refusal_of_a_transaction_in_any_record,
+        another_programs_write_forgets_nothing,
+        hint_used_in_a_shared_store,
     )
 }

@@ -24,6 +24,7 @@ from tests.simulation.clocks import START, OffsetClock
 from tests.simulation.history import Call, History, Kind, Raw, Spec
 from tests.simulation.loop import run
 from tests.simulation.network import Network
+from tests.simulation.plain_program import write_plainly_at_random
 from tests.simulation.scenario import Component, Scenario
 from tests.simulation.sidecar import SimSidecar, World
 from tests.simulation.stores import SimStore, make_store
@@ -112,7 +113,16 @@ async def random_clients(stage: Stage) -> None:
         )
         for number in range(1, scenario.clients + 1)
     ]
-    await asyncio.gather(*(client.run() for client in clients))
+    plainly = write_plainly_at_random(
+        stage.pool,
+        stage.world.stores,
+        scenario.habits.names,
+        random.Random(f"another program of {scenario.seed}"),
+        times=scenario.plain_writes,
+        pause=max(scenario.habits.thinks),
+        deletes=scenario.plain_deletes,
+    )
+    await asyncio.gather(plainly, *(client.run() for client in clients))
 
 
 def perform(scenario: Scenario, *, script: Script = random_clients, trace: bool = False) -> Run:
@@ -130,7 +140,7 @@ async def _perform(scenario: Scenario, script: Script, trace: bool) -> Run:
         if scenario.raw:
             _write_raw(scenario, world, history)
         pool = Pool(history=history)
-        instances = [await _instance(world, number) for number in range(scenario.instances)]
+        instances = [await _instance(world, number, scenario) for number in range(scenario.instances)]
         for when, number in scenario.crashes:
             loop.call_later(when, _crash, world, instances[number % len(instances)])
         await script(Stage(scenario=scenario, world=world, pool=pool, instances=instances))
@@ -156,13 +166,14 @@ def _store(component: Component, scenario: Scenario, chance: random.Random, appl
     )
 
 
-async def _instance(world: World, number: int) -> Instance:
+async def _instance(world: World, number: int, scenario: Scenario) -> Instance:
     sidecar = SimSidecar(world, number)
     clock = OffsetClock(asyncio.get_running_loop(), world.chance.uniform(-_SKEW, _SKEW))
     source = random.Random(world.chance.getrandbits(64))
+    shared = world.stores.keys() if scenario.plain_writes else ()
 
     def make() -> Engine:
-        catalog = Catalog(sidecar, default_store="sim")
+        catalog = Catalog(sidecar, default_store="sim", shared_stores=shared)
         return Engine(catalog, settings=SETTINGS, clock=clock, source=source)
 
     return Instance(number=number, make=make, clock=clock)

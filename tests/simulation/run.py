@@ -81,8 +81,10 @@ def _counts(run: Run) -> Counter[str]:
     for store in run.world.stores.values():
         counts[f"on {store.kind}"] += 1
         counts["conflicts"] += store.refusals
-    # Where trails are cut short, more is forgotten than ever would be.
-    faultless = run.scenario.network.faultless and run.scenario.trail_writes == FULL_TRAIL
+    counts["plain writes"] += run.scenario.plain_writes
+    # Where trails are cut short, more is forgotten than ever would be, and so it is by another program's writes.
+    whole = run.scenario.trail_writes == FULL_TRAIL and not run.scenario.plain_writes
+    faultless = run.scenario.network.faultless and whole
     for call in run.history.calls:
         shape = _shape(call)
         counts[shape] += 1

@@ -57,6 +57,10 @@ class Scenario:
     trail_writes: int = FULL_TRAIL
     raw: bool = False
     """Another program had written some of the records."""
+    plain_writes: int = 0
+    """How often another program writes one of the records while clients do: then all stores are marked as shared."""
+    plain_deletes: float = 0.0
+    """The share of these that are deletes."""
     crashes: tuple[tuple[float, int], ...] = ()
     """When which instance ends without a word and is started again."""
 
@@ -114,17 +118,34 @@ def scenario_of(seed: int | str, *, kind: str | None = None) -> Scenario:
         )
     # Where Dapr encrypts Redis, another program's value is adopted by writing it again, which changes its etag.
     raw = chance.random() < 0.2 and not any(each.encrypted and each.kind == "state.redis" for each in stores)
-    return Scenario(
-        seed=str(seed),
-        stores=stores,
-        network=network,
-        habits=habits,
-        clients=clients,
-        instances=chance.randint(1, 3),
-        trail_writes=chance.choice((1, 2, 3, 5, FULL_TRAIL)),
-        raw=raw,
-        crashes=_crashes(chance, clients) if faults else (),
+    return _perhaps_shared(
+        Scenario(
+            seed=str(seed),
+            stores=stores,
+            network=network,
+            habits=habits,
+            clients=clients,
+            instances=chance.randint(1, 3),
+            trail_writes=chance.choice((1, 2, 3, 5, FULL_TRAIL)),
+            raw=raw,
+            crashes=_crashes(chance, clients) if faults else (),
+        ),
+        chance,
     )
+
+
+def _perhaps_shared(scenario: Scenario, chance: random.Random) -> Scenario:
+    """Returns the scenario, now and then with another program that goes on writing."""
+    # Where Dapr encrypts Redis, see above.
+    if chance.random() >= 0.15 or any(each.encrypted and each.kind == "state.redis" for each in scenario.stores):
+        return scenario
+    scenario = replace(scenario, plain_writes=chance.choice((2, 5, 10)))
+    redis = any(each.kind == "state.redis" for each in scenario.stores)
+    if redis or not scenario.network.faultless or chance.random() < 0.5:
+        return scenario
+    # After a delete nothing is left to tell a repeat by, and Redis creates where a write names what is gone.
+    habits = replace(scenario.habits, doubts=0.0, batches=0.0)
+    return replace(scenario, plain_deletes=0.5, habits=habits)
 
 
 def _stores(chance: random.Random, kind: str | None) -> Sequence[Component]:
@@ -169,7 +190,7 @@ def hot_scenario_of(seed: int | str, *, kind: str = "state.redis") -> Scenario:
     if share and chance.random() < 0.3:
         stores.append(Component(name="other", kind=chance.choice(KINDS)))
     clients, instances = chance.randint(2, 4), chance.randint(2 if share else 1, 3)
-    return Scenario(
+    hot = Scenario(
         seed=f"hot {seed}",
         stores=stores,
         network=Network(
@@ -198,6 +219,7 @@ def hot_scenario_of(seed: int | str, *, kind: str = "state.redis") -> Scenario:
         trail_writes=chance.choice((1, 1, 2)),
         crashes=_crashes(chance, instances) if share else (),
     )
+    return _perhaps_shared(hot, chance)
 
 
 def gathered_scenario_of(seed: int | str, *, kind: str = "state.redis") -> Scenario:

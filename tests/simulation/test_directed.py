@@ -11,11 +11,11 @@ import pytest
 from keepstate_server.domain.names import RecordName
 from keepstate_server.domain.operations import Written
 from keepstate_server.domain.records import ABSENT, Precondition
-from keepstate_server.engine.sighting import Raw, seen
 from tests.simulation.directed import LOST_REPLY, Rule, direct, late, lays_intents, send, slow, writes
-from tests.simulation.history import Attempt, Call, Kind, Spec, record
+from tests.simulation.history import Kind, Spec, record
 from tests.simulation.mistakes import MISTAKES
 from tests.simulation.perform import Run, Stage
+from tests.simulation.plain_program import delete_plainly, write_plainly
 from tests.simulation.run import judge
 from tests.simulation.scenario import Component
 
@@ -49,23 +49,10 @@ async def _overwritten_intent(stage: Stage) -> None:
         send(stage, 0, _put(b"v3"), _put(b"v4", OTHER), client=1, transaction=True),
     )
     await asyncio.sleep(1.0)
-    _write_plainly(stage, b"raw-5")
+    write_plainly(stage.pool, stage.world.stores["sim"], A, b"raw-5")
     snapshot = [Spec(name=name, kind=Kind.SNAPSHOT) for name in (A, OTHER)]
     await send(stage, 1, *snapshot, client=2)
     await transaction
-
-
-def _write_plainly(stage: Stage, value: bytes) -> None:
-    """Another program puts ``value`` under the first key, at this moment."""
-    store, calls = stage.world.stores[A.store], stage.pool.history.calls
-    store.put_raw(A.key, value, None)
-    stored = store.read(A.key)
-    assert stored is not None
-    content = seen(stored).content
-    assert isinstance(content, Raw)
-    now = asyncio.get_running_loop().time()
-    attempt = Attempt(start=now, end=now, instance=-1, results=[Written(version=content.version)], expiries=[None])
-    calls.append(Call(number=len(calls), client=9, specs=[_put(value)], attempts=[attempt]))
 
 
 async def _late_intents(stage: Stage) -> None:
@@ -88,6 +75,19 @@ async def _forgotten_refusal(stage: Stage) -> None:
     await send(stage, 1, client=2, again=call)
 
 
+async def _count_begun_again(stage: Stage) -> None:
+    """Another program deletes a record and writes it anew: on Redis its count is what the service left."""
+    written = await send(stage, 0, _put(b"v1"), client=1)
+    (answer,) = written.attempts[0].results or ()
+    assert isinstance(answer, Written)
+    store = stage.world.stores["sim"]
+    await asyncio.sleep(1.0)
+    delete_plainly(stage.pool, store, A)
+    write_plainly(stage.pool, store, A, b"raw-2")
+    await asyncio.sleep(1.0)
+    await send(stage, 0, _put(b"v3", A, answer.version), client=1)
+
+
 STORES = (Component(kind="state.redis"), Component(name="other", kind="state.redis"))
 
 
@@ -108,6 +108,10 @@ def _with_forgotten_refusal(kind: str) -> Run:
     return direct(_forgotten_refusal, kind=kind, names=(A, B), trail_writes=2)
 
 
+def _with_count_begun_again() -> Run:
+    return direct(_count_begun_again, shared=True)
+
+
 @pytest.mark.parametrize(
     ("mistake", "schedule"),
     [
@@ -117,6 +121,7 @@ def _with_forgotten_refusal(kind: str) -> Run:
         ("age_of_an_intent_ignored", _with_late_intents),
         ("refusal_of_a_transaction_in_any_record", partial(_with_forgotten_refusal, "state.redis")),
         ("refusal_of_a_transaction_in_any_record", partial(_with_forgotten_refusal, "state.sqlite")),
+        ("hint_used_in_a_shared_store", _with_count_begun_again),
     ],
 )
 def test_a_schedule_finds_a_planted_mistake(

@@ -23,6 +23,7 @@ _DIRECTED = {
     "no_second_look_after_single_intents",
     "age_of_an_intent_ignored",
     "refusal_of_a_transaction_in_any_record",
+    "hint_used_in_a_shared_store",
 }
 
 
@@ -54,6 +55,7 @@ def test_every_history_keeps_the_contract(report: Report) -> None:
         "histories with collection",
         "records collected",
         "over two stores",
+        "plain writes",
         *(f"on {kind}" for kind in KINDS),
         *(f"op {kind.value}" for kind in Kind),
     ],
