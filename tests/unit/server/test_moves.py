@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,12 +13,14 @@ import pytest
 from keepstate_server.domain.operations import Delete, Found, Get, Put, Written
 from keepstate_server.domain.records import KEEP_EXPIRY, KeepExpiry, Record
 from keepstate_server.domain.times import Instant
-from keepstate_server.engine.envelope import decode
+from keepstate_server.engine.envelope import Decision, Intent, Location, decode, encode
 from keepstate_server.engine.moving import Mover
+from keepstate_server.engine.resolver import Resolver
+from keepstate_server.engine.trail import WRITE_BYTES, Trail, TrailEntry, WriteId, version_at
 from keepstate_server.moves import Direction, Moves, Report, StoreAway
 from tests.unit.server.cases import name
 from tests.unit.server.engine_service import Service, Shelf
-from tests.unit.server.hand import MINUTE, SECOND, SETTINGS
+from tests.unit.server.hand import MINUTE, SECOND, SETTINGS, chance
 from tests.unit.server.model_store import ReadFault, WriteFault
 
 NEVER: timedelta | KeepExpiry | None = None
@@ -233,6 +236,29 @@ async def test_what_is_written_before_it_is_read_back_is_not_called_verified(des
     assert counts(report) == (0, 0, 0, 1)
     assert "run again" in desk.failed["a"]
     assert str(report.before) != str(report.after)
+
+
+@pytest.mark.parametrize("committed", [True, False])
+async def test_what_a_transaction_left_is_settled_before_it_is_exported(desk: Desk, committed: bool) -> None:
+    await desk.one(Put(name=name("a"), value=b"before"))
+    envelope, transaction = desk.envelope("a"), WriteId(bytes(range(WRITE_BYTES)))
+    begun = desk.clock.now()
+    intent = Intent(
+        transaction=transaction,
+        time=begun,
+        outcome_store="model",
+        isolated=False,
+        records=(Location("model", "a"),),
+        becomes=replace(envelope, value=b"after", version=version_at(transaction, 0), trail=Trail()),
+    )
+    trail = envelope.trail.followed_by(TrailEntry(write=transaction, time=begun))
+    desk.store.put_raw("a", encode(replace(envelope, trail=trail, intent=intent)))
+    desk.clock.advance(MINUTE)
+    if committed:
+        resolver = Resolver(desk.store, settings=SETTINGS, clock=desk.clock, source=chance())
+        await resolver.outcomes.decide("model", transaction, Decision.COMMITTED, begun, desk.deadline())
+    assert counts(await desk.export("a")) == (1, 0, 0, 0)
+    assert desk.store.stands("a") == (b"after" if committed else b"before")
 
 
 async def test_a_value_that_looks_like_an_envelope_is_not_exported(desk: Desk) -> None:
