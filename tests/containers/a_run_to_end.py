@@ -7,11 +7,13 @@ import time
 from pathlib import Path
 
 from tests.support.containers import Containers
+from tests.support.reaper import COMPOSE_LABEL, project_of
 
 
 def test_that_leaves_all_removal_to_the_end_of_its_run(containers: Containers) -> None:
     assert containers.postgres.ready()
     containers.redis.pause()
+    containers.network.client.volumes.create(labels={COMPOSE_LABEL: project_of(containers.run)})
     note = Path(os.environ["KEEPSTATE_TEST_NOTE"])
     half = note.with_suffix(".half")
     half.write_text(containers.run)

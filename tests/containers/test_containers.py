@@ -133,7 +133,7 @@ def test_nothing_is_left_after_a_run_however_it_ends(
             time.sleep(0.05)
         run = note.read_text()
         if end is not None:
-            assert left_of(run) == 3  # the paused Redis, PostgreSQL and their network
+            assert left_of(run) == 4  # the paused Redis, PostgreSQL, their network, and a volume of the compose project
             inner.send_signal(end)
         inner.wait(30)
     deadline = time.monotonic() + 30
