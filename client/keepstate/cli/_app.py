@@ -19,10 +19,8 @@ from keepstate.cli._extensions import add_extensions
 from keepstate.cli._options import (
     ConsistencyOption,
     ExpireAt,
-    IfAbsent,
     IfEtag,
     IfExists,
-    KeepExpiry,
     Key,
     Output,
     OutputFormat,
@@ -31,6 +29,7 @@ from keepstate.cli._options import (
 from keepstate.cli._several import add_several
 from keepstate.cli._target import Target, with_target
 from keepstate.cli._updates import add_updates
+from keepstate.cli._write import Write, with_write
 from keepstate.codecs import Bytes
 from keepstate.records import Consistency
 
@@ -79,9 +78,11 @@ def get(
 
 @app.command()
 @with_target()
+@with_write
 def put(
     key: Key,
     target: Target,
+    write: Write,
     value: Annotated[str | None, typer.Argument(metavar="VALUE", help="The value; - reads standard input.")] = None,
     file: Annotated[
         Path | None,
@@ -103,14 +104,7 @@ def put(
             help="What the value is, e.g. application/json; else text/plain, or application/octet-stream if not UTF-8.",
         ),
     ] = None,
-    if_absent: IfAbsent = False,
-    if_exists: IfExists = False,
-    if_etag: IfEtag = None,
-    ttl: Ttl = None,
-    expire_at: ExpireAt = None,
-    keep_expiry: KeepExpiry = False,
     output: Output = OutputFormat.TABLE,
-    consistency: ConsistencyOption = Consistency.STRONG,
 ) -> None:
     """Store VALUE under KEY and print the new etag.
 
@@ -124,13 +118,7 @@ def put(
             key,
             data,
             codec=codec,
-            if_absent=if_absent,
-            if_exists=if_exists,
-            if_etag=if_etag,
-            ttl=ttl,
-            expire_at=expire_at,
-            keep_expiry=keep_expiry,
-            consistency=consistency,
+            **write,
         ),
     )
     show.result({"key": key, "etag": etag}, etag, output)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 __all__ = ["Target", "target_of", "with_target"]
 
-import functools
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from keepstate.cli._completion import store_names
+from keepstate.cli._flags import parameters_of, with_flags
 from keepstate.cli._options import duration
 from keepstate.tls import Tls
 
@@ -87,29 +86,9 @@ def _target(
 
 def with_target(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command flags, but those named here, in the place of its parameter ``target``."""
-    flags = {name: flag for name, flag in _parameters_of(_target).items() if name not in without}
-
-    def change(command: Callable[..., None]) -> Callable[..., None]:
-        own = _parameters_of(command)
-        del own["target"]
-
-        @functools.wraps(command)
-        def run(**arguments: Any) -> None:
-            given = {name: arguments.pop(name) for name in flags}
-            command(**arguments, target=_target(**given))
-
-        # What typer makes the command's flags of.
-        parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (own | flags).values()]
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        return run
-
-    return change
+    return with_flags("target", _target, without)
 
 
 def target_of(flags: Mapping[str, Any]) -> Target:
     """What a command's flags say, as far as they are known."""
-    return _target(**{name: flags[name] for name in _parameters_of(_target) if flags.get(name) is not None})
-
-
-def _parameters_of(function: Callable[..., object]) -> dict[str, inspect.Parameter]:
-    return dict(inspect.signature(function, eval_str=True).parameters)
+    return _target(**{name: flags[name] for name in parameters_of(_target) if flags.get(name) is not None})

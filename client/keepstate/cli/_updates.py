@@ -11,22 +11,15 @@ import typer
 from keepstate.cli import _show as show
 from keepstate.cli._calls import call
 from keepstate.cli._options import (
-    ConsistencyOption,
-    ExpireAt,
-    IfAbsent,
-    IfEtag,
-    IfExists,
-    KeepExpiry,
     Key,
     Output,
     OutputFormat,
-    Ttl,
     integer,
 )
 from keepstate.cli._read import read_as
 from keepstate.cli._target import Target, with_target
+from keepstate.cli._write import Write, with_write
 from keepstate.operations import Append, Increment, MergePatch
-from keepstate.records import Consistency
 
 # Else -1 would be taken for a flag.
 _NEGATIVE_NUMBERS = {"ignore_unknown_options": True}
@@ -45,21 +38,16 @@ def _bound(flag: str, words: str) -> Any:
 
 
 @with_target()
+@with_write
 def incr(
     key: Key,
     target: Target,
+    write: Write,
     by: Annotated[int, typer.Argument(metavar="BY", parser=integer, help="What to add; may be negative.")] = 1,
     initial: Annotated[int | None, _bound("--initial", "What an absent record counts as; else 0.")] = None,
     minimum: Annotated[int | None, _bound("--min", "Refuse what would make it less.")] = None,
     maximum: Annotated[int | None, _bound("--max", "Refuse what would make it more.")] = None,
-    if_absent: IfAbsent = False,
-    if_exists: IfExists = False,
-    if_etag: IfEtag = None,
-    ttl: Ttl = None,
-    expire_at: ExpireAt = None,
-    keep_expiry: KeepExpiry = False,
     output: Output = OutputFormat.TABLE,
-    consistency: ConsistencyOption = Consistency.STRONG,
 ) -> None:
     """Add BY to the number under KEY and print the new number.
 
@@ -74,13 +62,7 @@ def incr(
                 initial=initial,
                 minimum=minimum,
                 maximum=maximum,
-                if_absent=if_absent,
-                if_exists=if_exists,
-                if_etag=if_etag,
-                ttl=ttl,
-                expire_at=expire_at,
-                keep_expiry=keep_expiry,
-                consistency=consistency,
+                **write,
             )
         ),
     )
@@ -88,10 +70,12 @@ def incr(
 
 
 @with_target()
+@with_write
 def append(
     key: Key,
-    values: Annotated[list[str], typer.Argument(metavar="VALUE...", help="What to add, each a JSON value.")],
+    values: Annotated[list[str], typer.Argument(metavar="VALUE", help="What to add, each a JSON value.")],
     target: Target,
+    write: Write,
     text: Annotated[
         bool, typer.Option("--text", envvar="KEEPSTATE_TEXT", help="Each VALUE is a text as it stands, and no JSON.")
     ] = False,
@@ -105,14 +89,7 @@ def append(
             help="Keep so many items, the newest; else all.",
         ),
     ] = None,
-    if_absent: IfAbsent = False,
-    if_exists: IfExists = False,
-    if_etag: IfEtag = None,
-    ttl: Ttl = None,
-    expire_at: ExpireAt = None,
-    keep_expiry: KeepExpiry = False,
     output: Output = OutputFormat.TABLE,
-    consistency: ConsistencyOption = Consistency.STRONG,
 ) -> None:
     """Add each VALUE to the end of the list under KEY and print the new list.
 
@@ -126,13 +103,7 @@ def append(
                 key,
                 items,
                 max_length=max_length,
-                if_absent=if_absent,
-                if_exists=if_exists,
-                if_etag=if_etag,
-                ttl=ttl,
-                expire_at=expire_at,
-                keep_expiry=keep_expiry,
-                consistency=consistency,
+                **write,
             )
         ),
     )
@@ -140,18 +111,13 @@ def append(
 
 
 @with_target()
+@with_write
 def patch(
     key: Key,
     change: Annotated[str, typer.Argument(metavar="JSON", help="What to merge; null removes a member.")],
     target: Target,
-    if_absent: IfAbsent = False,
-    if_exists: IfExists = False,
-    if_etag: IfEtag = None,
-    ttl: Ttl = None,
-    expire_at: ExpireAt = None,
-    keep_expiry: KeepExpiry = False,
+    write: Write,
     output: Output = OutputFormat.TABLE,
-    consistency: ConsistencyOption = Consistency.STRONG,
 ) -> None:
     """Merge JSON into the JSON value under KEY, as RFC 7396 says, and print the new value.
 
@@ -164,13 +130,7 @@ def patch(
             MergePatch(
                 key,
                 merged,
-                if_absent=if_absent,
-                if_exists=if_exists,
-                if_etag=if_etag,
-                ttl=ttl,
-                expire_at=expire_at,
-                keep_expiry=keep_expiry,
-                consistency=consistency,
+                **write,
             )
         ),
     )
