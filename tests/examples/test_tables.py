@@ -246,7 +246,7 @@ def read_all(terminal: int) -> str:
 
 async def test_the_service_may_demand_tls_and_a_certificate_of_the_callers_own(tmp_path: Path) -> None:
     authority, callers = Authority(tmp_path / "ca"), Authority(tmp_path / "callers")
-    own, caller = authority.issue("localhost"), callers.issue("tables")
+    own, caller = authority.issue("127.0.0.1"), callers.issue("tables")
     running = Service(
         Settings(
             listen="127.0.0.1:0",
@@ -264,7 +264,7 @@ async def test_the_service_may_demand_tls_and_a_certificate_of_the_callers_own(t
     command = (source, "--key", "id", "--tls-ca", authority.file)
     identity = ("--tls-client-cert", caller.cert, "--tls-client-key", caller.key)
     try:
-        address = f"localhost:{running.port}"
+        address = f"127.0.0.1:{running.port}"  # by the name gRPC would try, and tell of, ::1 too
         said = await asyncio.to_thread(tables, *command, *identity, address=address)
         assert "1 written" in said
         said = await asyncio.to_thread(tables, *command, "--timeout", "1", address=address, code=69)
