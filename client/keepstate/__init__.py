@@ -25,6 +25,7 @@ __all__ = [
     "EncodeError",
     "FailedPrecondition",
     "FieldViolation",
+    "Finding",
     "Get",
     "Increment",
     "Internal",
@@ -39,6 +40,7 @@ __all__ = [
     "OutcomeUnknown",
     "PartialFailure",
     "PermissionDenied",
+    "Probe",
     "Promise",
     "Put",
     "Record",
@@ -61,6 +63,7 @@ __all__ = [
     "Update",
     "UpdateNotApplicable",
     "Updated",
+    "Verdict",
     "key",
     "parse_key",
 ]
@@ -97,6 +100,6 @@ from keepstate.keys import key, parse_key
 from keepstate.operations import Append, Check, Delete, Get, Increment, MergePatch, Operation, Put, Touch, Update
 from keepstate.records import Committed, Consistency, Record, RecordName, Touched, Updated
 from keepstate.state import State
-from keepstate.stores import Keeping, Promise, StoreInfo
+from keepstate.stores import Finding, Keeping, Probe, Promise, StoreInfo, Verdict
 from keepstate.tls import Tls
 from keepstate.transaction import Transaction

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar, overload
 
 from keepstate import _messages as messages
+from keepstate import _probes as probes
 from keepstate._many import ManyRecords
 from keepstate._transactions import Transactions
 from keepstate._updates import Updates
@@ -16,7 +17,7 @@ from keepstate.codecs import Codec
 from keepstate.errors import NotFound
 from keepstate.operations import Delete, Get, Put, Touch
 from keepstate.records import Consistency, Record, Touched
-from keepstate.stores import StoreInfo
+from keepstate.stores import Probe, StoreInfo
 from keepstate.v1 import store_service_pb2
 
 V = TypeVar("V")
@@ -273,6 +274,24 @@ class State(ManyRecords[V], Transactions[V], Updates):
         request = store_service_pb2.GetStoreRequest(name=self._scope.store)
         response = await self._connection.call(method, request, timeout=timeout, writes=False)
         return messages.store_info(response.store)
+
+    async def probe(self, *, timeout: timedelta | None = None) -> Probe:
+        """Try out what this view's store does, with keys of its own, which are deleted afterwards.
+
+        It takes some five seconds and two hundred calls of the sidecar. What is seen counts from then on: a store that
+        lacks what writes need is only read.
+
+        Args:
+            timeout: how long that may take; a minute by default.
+
+        Raises:
+            StoreNotFound: there is no such store.
+            ResourceExhausted: it is being probed already.
+        """
+        method = self._connection.store_service.ProbeStore
+        request = store_service_pb2.ProbeStoreRequest(name=self._scope.store)
+        timeout = probes.DEFAULT_TIMEOUT if timeout is None else timeout
+        return probes.probe(await self._connection.call(method, request, timeout=timeout, writes=False))
 
     async def _get(self, operation: Get, timeout: timedelta | None) -> Record[Any] | None:
         request = self._scope.get(operation)

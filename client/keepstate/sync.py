@@ -129,6 +129,7 @@ class State(Generic[V]):
     snapshot = _waiting(state.State[V].snapshot)
     stores = _waiting(state.State[V].stores)
     store_info = _waiting(state.State[V].store_info)
+    probe = _waiting(state.State[V].probe)
 
     def transaction(
         self, function: Callable[[Transaction[V]], R], *, tries: int = 10, timeout: timedelta | None = None

@@ -15,6 +15,7 @@ import typer
 from keepstate.cli import _show as show
 from keepstate.cli._calls import EXIT_CODES, EXIT_NOT_FOUND, call, fail
 from keepstate.cli._completion import store_names
+from keepstate.cli._doctor import add_doctor
 from keepstate.cli._extensions import add_extensions
 from keepstate.cli._options import (
     ConsistencyOption,
@@ -185,6 +186,7 @@ def stores(
 
 add_updates(app)
 add_several(app)
+add_doctor(app)
 add_extensions(app)
 
 

@@ -132,6 +132,7 @@ class FakeService:
         stores: dict[str, tuple[type[Message], Callable[[Any], Message]]] = {
             "ListStores": (store_service_pb2.ListStoresRequest, self.list_stores),
             "GetStore": (store_service_pb2.GetStoreRequest, self.get_store),
+            "ProbeStore": (store_service_pb2.ProbeStoreRequest, self.probe_store),
         }
         for service, methods in (("StateService", state), ("StoreService", stores)):
             handlers: dict[str, Any] = {
@@ -300,6 +301,11 @@ class FakeService:
             raise Refused(refusal(grpc.StatusCode.NOT_FOUND, "STORE_NOT_FOUND", message="there is no such store"))
         return store_service_pb2.GetStoreResponse(store=_store(request.name or "memory"))
 
+    def probe_store(self, request: store_service_pb2.ProbeStoreRequest) -> store_service_pb2.ProbeStoreResponse:
+        """Something is missing in any store but the default one."""
+        store = self.get_store(store_service_pb2.GetStoreRequest(name=request.name)).store
+        return store_service_pb2.ProbeStoreResponse(store=store, findings=_findings(sound=store.is_default))
+
     def _find(self, name: record_pb2.RecordName) -> record_pb2.Record | None:
         found = self.records.get(self._at(name))
         if found is None or (found.HasField("expire_time") and found.expire_time.ToNanoseconds() <= self.clock() * 1e9):
@@ -366,6 +372,31 @@ def _store(name: str) -> store_service_pb2.Store:
         promises=promises,
         durability="everything",
     )
+
+
+def _findings(*, sound: bool) -> list[store_service_pb2.ProbeFinding]:
+    verdict = store_service_pb2.PROBE_VERDICT_KEPT if sound else store_service_pb2.PROBE_VERDICT_MISSING
+    first = store_service_pb2.ProbeFinding(
+        name="compare-and-set",
+        satisfied=sound,
+        seen="yes" if sound else "no",
+        expected="yes",
+        verdict=verdict,
+        detail="of two one won",
+    )
+    first.duration.FromMilliseconds(1500)
+    second = store_service_pb2.ProbeFinding(
+        name="rollback",
+        satisfied=True,
+        seen="no",
+        verdict=store_service_pb2.PROBE_VERDICT_MENDED,
+        detail="half",
+        consequence="in stages",
+    )
+    third = store_service_pb2.ProbeFinding(
+        name="eviction", seen="not seen", verdict=store_service_pb2.PROBE_VERDICT_NOT_SEEN
+    )
+    return [first, second, third]
 
 
 async def _main() -> None:

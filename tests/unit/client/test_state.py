@@ -15,6 +15,7 @@ from keepstate import (
     Conflict,
     Consistency,
     Delete,
+    Finding,
     Keeping,
     NotFound,
     Promise,
@@ -24,6 +25,7 @@ from keepstate import (
     StoreNotFound,
     Touch,
     Touched,
+    Verdict,
 )
 from keepstate.v1 import record_pb2
 from tests.unit.client.fake_service import FakeService, refusal
@@ -191,3 +193,22 @@ async def test_stores_say_what_they_promise(state: Client[Any]) -> None:
     )
     with pytest.raises(StoreNotFound):
         await state.store("nowhere").store_info()
+
+
+async def test_a_probe_says_what_was_seen_and_what_it_means(state: Client[Any]) -> None:
+    probe = await state.probe()
+    assert (probe.store.name, probe.satisfied) == ("memory", True)
+    assert probe.findings[0] == Finding(
+        name="compare-and-set",
+        seen="yes",
+        expected="yes",
+        verdict=Verdict.KEPT,
+        detail="of two one won",
+        consequence="",
+        duration=timedelta(seconds=1.5),
+    )
+    assert [each.verdict for each in probe.findings] == [Verdict.KEPT, Verdict.MENDED, Verdict.NOT_SEEN]
+    lacking = await state.store("redis").probe(timeout=timedelta(seconds=5))
+    assert (lacking.findings[0].verdict, lacking.satisfied) == (Verdict.MISSING, False)
+    with pytest.raises(StoreNotFound):
+        await state.store("nowhere").probe()

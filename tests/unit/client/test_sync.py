@@ -141,6 +141,7 @@ def test_values_are_changed_at_the_service(state: sync.Client[Any]) -> None:
 def test_stores_are_listed(state: sync.Client[Any]) -> None:
     assert [info.name for info in state.stores()] == ["memory", "redis"]
     assert state.store("redis").store_info().name == "redis"
+    assert not state.store("redis").probe().satisfied
 
 
 @in_a_thread
