@@ -212,7 +212,7 @@ async def _run(
             name = await backing.catalog.resolve(job.store or "", timeout=_PATIENCE)
             if name is None:
                 raise typer.BadParameter("--store must be given: the service has no default store")
-            store = await backing.catalog.find(name, timeout=_PATIENCE)
+            store = await backing.catalog.find_for_writing(name, timeout=_PATIENCE)
         except KeepstateError as error:
             raise _Stopped(error.message, _code(error)) from None
         if direction is Direction.INTO and isinstance(job.life, KeepExpiry) and not store.tells_expiry:

@@ -6,9 +6,15 @@ from dataclasses import dataclass
 
 import structlog
 
-from keepstate_server.domain.errors import DeadlineExceeded, Overloaded, StoreNotFound, StoreUnavailable
+from keepstate_server.domain.errors import (
+    DeadlineExceeded,
+    Overloaded,
+    StoreNotFound,
+    StoreUnavailable,
+    UnsupportedByStore,
+)
 from keepstate_server.domain.promises import PromiseStatus
-from keepstate_server.stores.base import StateStore
+from keepstate_server.stores.base import Failure, Lack, StateStore
 from keepstate_server.stores.checks import CouldNotTell
 from keepstate_server.stores.judgement import Finding, findings_of
 from keepstate_server.stores.kind_probes import KindProbes
@@ -108,6 +114,24 @@ class Catalog:
         if name not in self._stores:
             await self._component(name, timeout)
         return self._stores[name]
+
+    async def find_for_writing(self, name: str, *, timeout: float) -> StateStore:
+        """Returns a store that can be written.
+
+        Raises:
+            StoreNotFound: the sidecar has no state component of this name.
+            UnsupportedByStore: it can only be read.
+            StoreUnavailable: the sidecar or the store does not answer.
+        """
+        limit = TimeLimit(timeout)
+        store = await self.find(name, timeout=limit.left)
+        match await store.prepare(timeout=limit.left):
+            case Lack(capability=capability, explanation=explanation):
+                raise UnsupportedByStore(name, capability, explanation)
+            case Failure(detail=detail):
+                _log.warning("store not ready", store=name, detail=detail)
+                raise StoreUnavailable(name, nothing_sent=True)
+        return store
 
     async def info(self, name: str, *, timeout: float) -> StoreInfo:
         """Describes one store.

@@ -4,7 +4,7 @@ import pytest
 import structlog
 from grpc import StatusCode
 
-from keepstate_server.domain.errors import StoreNotFound, StoreUnavailable
+from keepstate_server.domain.errors import StoreNotFound, StoreUnavailable, UnsupportedByStore
 from keepstate_server.domain.promises import TITLES, Keeping
 from keepstate_server.stores import catalog as catalog_module
 from keepstate_server.stores.base import Absence, Isolation, Lack
@@ -101,6 +101,15 @@ async def test_a_component_that_is_not_known_is_only_read_and_it_is_said_why(
     kept = {promise.number for promise in info.promises if promise.keeping is not Keeping.REFUSED}
     assert kept == {1, 2, 8, 10, 13, 14, 16}
     assert {words in promise.reason for promise in info.promises} == {True}
+
+
+async def test_who_is_to_write_gets_no_store_that_is_only_read(sidecar: FakeSidecar, catalog: Catalog) -> None:
+    assert isinstance(await catalog.find_for_writing("cache", timeout=1), RedisStore)
+    with pytest.raises(UnsupportedByStore, match=r"state\.mongodb"):
+        await catalog.find_for_writing("mongo", timeout=1)
+    sidecar.fail("transact", StatusCode.UNAVAILABLE, "Socket closed")
+    with pytest.raises(StoreUnavailable):
+        await catalog.find_for_writing("db", timeout=1)
 
 
 async def test_only_what_can_be_written_is_swept(catalog: Catalog) -> None:
