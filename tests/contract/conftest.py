@@ -25,6 +25,7 @@ from keepstate_server.embedded import EmbeddedSidecar
 from keepstate_server.stores.address import SidecarAddress
 from keepstate_server.stores.sidecar import Sidecar
 from tests.contract.api import Api, new_request
+from tests.unit.embedded.driver import Caller
 
 STORES = ("embedded", "redis", "postgresql", "sqlite", "memory")
 
@@ -120,6 +121,14 @@ def backend(store: str, request: pytest.FixtureRequest) -> Backend:
 def api(backend: Backend, store: str, request: pytest.FixtureRequest) -> Api:
     """The API on the case's store, with keys of its own."""
     return Api(backend.channel, store, re.sub(r"\W+", "-", request.node.name))
+
+
+@pytest.fixture
+async def program(backend: Backend, store: str) -> AsyncIterator[Caller]:
+    """A plain Dapr program: it speaks to the sidecar alone."""
+    token = backend.address.api_token
+    async with grpc.aio.insecure_channel(backend.address.grpc) as channel:
+        yield Caller.on(channel, store=store, metadata=(("dapr-api-token", token),) if token else ())
 
 
 @pytest.fixture

@@ -7,13 +7,12 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 
 from keepstate.v1 import state_service_pb2 as pb
@@ -80,14 +79,6 @@ def commands(backend: Backend, store: str, tmp_path: Path) -> Commands:
         "DAPR_API_TOKEN": address.api_token or "",
     }
     return Commands(store=store, environment=environment, folder=tmp_path)
-
-
-@pytest.fixture
-async def program(backend: Backend, store: str) -> AsyncIterator[Caller]:
-    """A plain Dapr program."""
-    token = backend.address.api_token
-    async with grpc.aio.insecure_channel(backend.address.grpc) as channel:
-        yield Caller.on(channel, store=store, metadata=(("dapr-api-token", token),) if token else ())
 
 
 async def save(program: Caller, keys: Sequence[str]) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-import grpc
 import pytest
 from dapr.aio.clients import DaprClient
 from dapr.conf import settings as dapr_settings
@@ -21,14 +19,6 @@ from tests.contract.plain import KINDS, VALUE, Plain
 from tests.unit.embedded.driver import Caller, item
 
 pytestmark = pytest.mark.promise(5, 16)
-
-
-@pytest.fixture
-async def program(backend: Backend, store: str) -> AsyncIterator[Caller]:
-    token = backend.address.api_token
-    metadata = (("dapr-api-token", token),) if token else ()
-    async with grpc.aio.insecure_channel(backend.address.grpc) as channel:
-        yield Caller.on(channel, store=store, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
