@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -14,12 +15,15 @@ from keepstate.v1 import store_service_pb2
 from keepstate_server.domain.names import stored_key
 from keepstate_server.stores.address import SidecarAddress
 from keepstate_server.stores.sidecar import StateItem
+from tests.containers.facts import Odd
 from tests.contract.api import ABSENT, Api, Refused, if_etag
 from tests.contract.bank import Bank, Mover
 from tests.contract.conftest import Backend, eventually, running_service
 from tests.contract.left_over import Scenario
+from tests.contract.test_moves import MAGIC, Commands
 from tests.support.containers import Containers
 from tests.support.servers import DaprContainer
+from tests.unit.embedded.driver import item
 
 pytestmark = pytest.mark.containers
 
@@ -174,3 +178,20 @@ async def test_without_a_default_a_store_must_be_named(api: Api, store: str) -> 
         await api.put(api.key())
     assert refused.value.what == ("INVALID_ARGUMENT", "INVALID_FIELDS")
     assert refused.value.fields == ["name.store"]
+
+
+@every_encrypted_store
+async def test_values_go_into_the_envelope_and_out_of_it_where_dapr_encrypts(
+    api: Api, backend: Backend, odd: Odd, store: str, tmp_path: Path
+) -> None:
+    program, keys = odd(store), [api.key(f"{number}") for number in range(20)]
+    for key in keys:
+        await program.save(item(key, key.encode()))
+    commands = Commands.beside(backend, store, tmp_path)
+    done = await commands.run("adopt", keys, *commands.life)
+    assert (done["adopted"], done["sha256_before"]) == (len(keys), done["sha256_after"])
+    assert await api.values(*keys) == [key.encode() for key in keys]
+    assert (await program.get(keys[0])).data.startswith(MAGIC)
+    done = await commands.run("export", keys)
+    assert (done["exported"], done["sha256_before"]) == (len(keys), done["sha256_after"])
+    assert [(await program.get(key)).data for key in keys] == [key.encode() for key in keys]

@@ -40,6 +40,19 @@ class Commands:
     environment: dict[str, str]
     folder: Path
 
+    @classmethod
+    def beside(cls, backend: Backend, store: str, folder: Path) -> Commands:
+        """Beside the sidecar of ``backend``, with no settings but where it is."""
+        inherited = {name: each for name, each in os.environ.items() if not name.startswith(("KEEPSTATE_", "DAPR_"))}
+        address = backend.address
+        environment = {
+            **inherited,
+            "DAPR_GRPC_ENDPOINT": address.grpc,
+            "DAPR_HTTP_ENDPOINT": address.http or "",
+            "DAPR_API_TOKEN": address.api_token or "",
+        }
+        return cls(store=store, environment=environment, folder=folder)
+
     def begin(self, command: str, keys: Sequence[str], *options: str) -> subprocess.Popen[bytes]:
         """Starts to move keys, from a file."""
         file = self.folder / "keys"
@@ -59,7 +72,7 @@ class Commands:
     @property
     def life(self) -> Sequence[str]:
         """What adoption must be told where the store does not tell expiries."""
-        return ("--never",) if self.store == "redis" else ()
+        return ("--never",) if self.store.startswith("redis") else ()
 
 
 async def end(process: subprocess.Popen[bytes], code: int) -> tuple[bytes, bytes]:
@@ -70,15 +83,7 @@ async def end(process: subprocess.Popen[bytes], code: int) -> tuple[bytes, bytes
 
 @pytest.fixture
 def commands(backend: Backend, store: str, tmp_path: Path) -> Commands:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("KEEPSTATE_", "DAPR_"))}
-    address = backend.address
-    environment = {
-        **inherited,
-        "DAPR_GRPC_ENDPOINT": address.grpc,
-        "DAPR_HTTP_ENDPOINT": address.http or "",
-        "DAPR_API_TOKEN": address.api_token or "",
-    }
-    return Commands(store=store, environment=environment, folder=tmp_path)
+    return Commands.beside(backend, store, tmp_path)
 
 
 async def save(program: Caller, keys: Sequence[str]) -> None:
