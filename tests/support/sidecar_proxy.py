@@ -32,6 +32,8 @@ class SidecarProxy(grpc.GenericRpcHandler):
         """What is done before a call is handed on, by its number in `calls`, counted from 1."""
         self.after: dict[int, Act] = {}
         """What is done once the sidecar has answered a call, and before the caller is answered."""
+        self.rewritten: dict[str, Callable[[bytes], bytes]] = {}
+        """What is made of a request before it is handed on, by the name of the method."""
         self.address = ""
         """Host and port, once started."""
         self._cut = False
@@ -71,6 +73,7 @@ class SidecarProxy(grpc.GenericRpcHandler):
             if act := self.before.get(number):
                 await act()
             answer, failure = b"", None
+            request = self.rewritten.get(name, bytes)(request)
             try:
                 call: Any = self._channel.unary_unary(details.method)
                 answer = await call(request, timeout=context.time_remaining(), metadata=metadata)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import structlog
 
 from keepstate_server.stores.base import Failure, Lack
-from keepstate_server.stores.checks import CouldNotTell
+from keepstate_server.stores.checks import QUICK, CouldNotTell
 from keepstate_server.stores.judgement import Finding, Kind, findings_of, lack_in
 from keepstate_server.stores.probe import Observation, Prober
 from keepstate_server.stores.sidecar import Component
@@ -88,7 +88,11 @@ class KindProbes:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _look(self, component: Component, kind: Kind) -> None:
-        self.learn(component, kind, await self._prober.look(component.name, timeout=_PROBE_SECONDS))
+        observations = await self._prober.look(component.name, timeout=_PROBE_SECONDS)
+        if lack_in(findings_of(observations, kind)) is not None:
+            # Seen twice before it is believed: one call may have failed for a reason that has gone, such as a lock.
+            observations = await self._prober.look(component.name, timeout=_PROBE_SECONDS)
+        self.learn(component, kind, observations)
 
     def _tell(self, component: Component, finding: Finding) -> None:
         """Says once in the log what is not as the table of known components has it."""
@@ -115,4 +119,6 @@ def _name(component: Component) -> _KindName:
 
 
 def _is_old(judged: Judged) -> bool:
-    return judged.lack is not None and asyncio.get_running_loop().time() - judged.at > _LOOK_AGAIN_AFTER
+    # What only the doctor can see stands until the doctor is asked again.
+    seen_by_a_look = judged.lack is not None and judged.lack.capability in QUICK
+    return seen_by_a_look and asyncio.get_running_loop().time() - judged.at > _LOOK_AGAIN_AFTER

@@ -77,6 +77,8 @@ class PlainSidecar(Sidecar):
     calls: list[str] = field(default_factory=list)
     away_after: int | None = None
     """After so many calls the store does not answer any more, but to deletes."""
+    busy_at: int | None = None
+    """This call, by its number, fails for a moment's reason."""
     hang_at: int | None = None
     """This call, by its number, is never answered."""
 
@@ -149,6 +151,8 @@ class PlainSidecar(Sidecar):
             self.hanging.set()
             await asyncio.Event().wait()
         await asyncio.sleep(0)
+        if len(self.calls) == self.busy_at:
+            raise SidecarError(grpc.StatusCode.INTERNAL, "database is locked (5) (SQLITE_BUSY)")
         if timeout <= 0:
             raise SidecarError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
         if self.away_after is not None and len(self.calls) > self.away_after and name != "delete":

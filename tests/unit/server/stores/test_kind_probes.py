@@ -19,16 +19,19 @@ from tests.unit.server.stores.plain_store import Defect, PlainSidecar
 
 D = Defect
 
-REDIS_LIKE = (
-    D.COUNTS_ETAGS,
-    D.CREATES_FOR_ANY_ETAG,
-    D.FIRST_WRITE_OVERWRITES,
-    D.NEVER_ROLLS_BACK,
-    D.SHOWS_NO_EXPIRY,
-    D.KEEPS_EARLIER_TTL,
-    D.EXPIRES_WHAT_IT_REFUSED_TO_WRITE,
+REDIS = frozenset(
+    {
+        D.COUNTS_ETAGS,
+        D.CREATES_FOR_MINUS_ONE,
+        D.CREATES_FOR_ANY_ETAG,
+        D.FIRST_WRITE_OVERWRITES,
+        D.NEVER_ROLLS_BACK,
+        D.SHOWS_NO_EXPIRY,
+        D.KEEPS_EARLIER_TTL,
+        D.EXPIRES_WHAT_IT_REFUSED_TO_WRITE,
+    }
 )
-"""What is known of Redis. With these defects a plain store does as Redis does, but that it refuses etag -1."""
+"""With these a plain store does as Redis is known to do."""
 
 
 def component(name: str = "store", type_: str = "state.sqlite", version: str = "v1") -> Component:
@@ -89,20 +92,19 @@ async def test_a_record_is_created_in_the_way_that_was_seen_to_create_alone() ->
     assert [each.fate for each in await store.write([write("a")], timeout=1)] == [Fate.REFUSED]
 
 
-async def test_the_next_etag_is_foretold_only_where_it_was_seen_to_be_counted() -> None:
-    for counts, expected in ((D.COUNTS_ETAGS, "1"), (D.CREATES_FOR_MINUS_ONE, None)):
-        defects = {*REDIS_LIKE, D.CREATES_FOR_MINUS_ONE, counts} - ({D.COUNTS_ETAGS} if expected is None else set())
-        bench = Bench(*defects, type_="state.redis")
-        store, answer = await bench.ready()
-        assert answer is None
-        [outcome] = await store.write([write("a")], timeout=1)
-        assert (outcome.fate, outcome.next_etag) == (Fate.APPLIED, expected)
+@pytest.mark.parametrize(("defects", "foretold"), [(REDIS, "1"), (REDIS - {D.COUNTS_ETAGS}, None)])
+async def test_the_next_etag_is_foretold_only_where_it_was_seen_to_be_counted(
+    defects: frozenset[Defect], foretold: str | None
+) -> None:
+    store, answer = await Bench(*defects, type_="state.redis").ready()
+    assert answer is None
+    [outcome] = await store.write([write("a")], timeout=1)
+    assert (outcome.fate, outcome.next_etag) == (Fate.APPLIED, foretold)
 
 
 async def test_a_redis_that_is_as_it_is_known_is_used_so_and_nothing_is_said() -> None:
-    defects = {*REDIS_LIKE, D.CREATES_FOR_MINUS_ONE}
     with capture_logs() as logs:
-        store, answer = await Bench(*defects, type_="state.redis").ready()
+        store, answer = await Bench(*REDIS, type_="state.redis").ready()
     assert (answer, store.isolation, logs) == (None, Isolation.STEP, [])
 
 
@@ -174,7 +176,6 @@ async def test_stores_that_are_waited_for_together_are_looked_at_once() -> None:
 
 async def test_a_look_goes_on_when_the_first_who_waits_for_it_has_no_more_time() -> None:
     bench = Bench()
-    bench.sidecar.hang_at = None
     store = await bench.store()
     assert isinstance(await store.prepare(timeout=0), Failure)
     assert await store.prepare(timeout=5) is None
@@ -188,6 +189,21 @@ async def test_an_outage_is_no_lack_and_is_looked_into_again() -> None:
     assert store.lack is None
     bench.sidecar.away_after = None
     assert await store.prepare(timeout=5) is None
+
+
+async def test_one_call_that_fails_for_a_moments_reason_is_never_a_lack() -> None:
+    sound = Bench()
+    await sound.ready()
+    failures = 0
+    for number in range(1, len(sound.sidecar.calls) + 1):
+        bench = Bench()
+        bench.sidecar.busy_at = number
+        store, answer = await bench.ready()
+        assert not isinstance(answer, Lack), number
+        failures += isinstance(answer, Failure)
+        assert await store.prepare(timeout=5) is None
+        assert store.isolation is Isolation.ROLLBACK, number
+    assert failures
 
 
 async def test_what_was_missing_is_looked_at_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +258,7 @@ async def test_a_probe_tells_of_each_check_what_was_seen_and_what_was_expected(b
     assert [each.observation.check for each in report.findings if each.verdict is Verdict.NOT_SEEN] == ["eviction"]
 
 
-async def test_what_a_probe_sees_counts_from_then_on(bench: Bench) -> None:
+async def test_what_a_probe_sees_counts_from_then_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     store, _ = await bench.ready()
     bench.sidecar.defects = frozenset({D.EXPIRES_WHAT_IT_REFUSED_TO_WRITE})
     report = await bench.catalog.probe("store", timeout=30)
@@ -251,6 +267,11 @@ async def test_what_a_probe_sees_counts_from_then_on(bench: Bench) -> None:
     assert store.lack is not None
     assert store.lack.capability == "atomic expiry"
     assert report.info.promises[3].keeping is Keeping.REFUSED
+    monkeypatch.setattr(kind_probes, "_LOOK_AGAIN_AFTER", -1.0)
+    assert await store.prepare(timeout=5) == store.lack, "a quick look would not see it"
+    bench.sidecar.defects = frozenset()
+    await bench.catalog.probe("store", timeout=30)
+    assert await store.prepare(timeout=5) is None
 
 
 async def test_what_the_service_makes_up_for_is_told_with_how(bench: Bench) -> None:
