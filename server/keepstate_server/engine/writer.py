@@ -3,6 +3,7 @@
 docs/records.md describes the mechanics and their reasons.
 """
 
+import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 
@@ -147,30 +148,34 @@ class Writer:
 
     async def _adopt(self, groups: Sequence[Group], deadline: Deadline) -> None:
         """Makes other programs' values ready to be written over, if their preconditions hold."""
-        for group in groups:
-            raw, sighting = group.raw, group.sighting
-            if group.results is not None or raw is None or sighting is None or sighting.etag is None:
-                continue
-            now = self._clock.now()
-            if group.plan(new_write(self._source), now, tells_expiry=self._store.tells_expiry) is None:
-                continue
-            group.withdraw()
-            failure = await self._store.prepare(timeout=deadline.remaining)
-            if failure is not None:
-                self._not_ready([group], failure)
-                continue
-            if not deadline.may_begin:
-                self._give_up_in_time(group, deadline)
-                continue
-            found = await self._store.adopt(
-                group.key,
-                Stored(data=raw.value, etag=sighting.etag, expire_time=raw.expire_time),
-                tombstone=tombstone(new_write(self._source), now),
-                timeout=deadline.remaining,
-            )
-            if not isinstance(found, Failure):
-                group.adopted = raw
-            await self._take({group.key: group}, {group.key: found}, deadline)
+        raw = [group for group in groups if group.results is None and group.raw is not None]
+        if raw:
+            await asyncio.gather(*(self._adopt_one(group, deadline) for group in raw))
+
+    async def _adopt_one(self, group: Group, deadline: Deadline) -> None:
+        raw, sighting = group.raw, group.sighting
+        if raw is None or sighting is None or sighting.etag is None:
+            return
+        now = self._clock.now()
+        if group.plan(new_write(self._source), now, tells_expiry=self._store.tells_expiry) is None:
+            return
+        group.withdraw()
+        failure = await self._store.prepare(timeout=deadline.remaining)
+        if failure is not None:
+            self._not_ready([group], failure)
+            return
+        if not deadline.may_begin:
+            self._give_up_in_time(group, deadline)
+            return
+        found = await self._store.adopt(
+            group.key,
+            Stored(data=raw.value, etag=sighting.etag, expire_time=raw.expire_time),
+            tombstone=tombstone(new_write(self._source), now),
+            timeout=deadline.remaining,
+        )
+        if not isinstance(found, Failure):
+            group.adopted = raw
+        await self._take({group.key: group}, {group.key: found}, deadline)
 
     async def _write(self, groups: Sequence[Group], deadline: Deadline) -> None:
         now = self._clock.now()
