@@ -39,6 +39,8 @@ class _LoopThread:
                 "a synchronous client was used before this process was forked, which gRPC does not survive: "
                 "use clients only after the fork"
             )
+        if self._loop.is_closed():
+            raise RuntimeError("the interpreter is ending, and has ended the work of synchronous clients")
         return self._loop
 
     def _start(self) -> None:
@@ -46,7 +48,6 @@ class _LoopThread:
         # A daemon, so that a client that nobody closed keeps no process alive. The exit ends it in an orderly way.
         self._thread = threading.Thread(target=asyncio.run, args=[self._serve(started)], name="keepstate", daemon=True)
         self._thread.start()
-        atexit.register(self._end)
         self._process = os.getpid()
         self._loop = started.result()
 
@@ -55,7 +56,8 @@ class _LoopThread:
         started.set_result(asyncio.get_running_loop())
         await self._over.wait()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """End the loop, if this process has started it."""
         if self._process != os.getpid() or not (self._loop and self._thread and self._over):
             return
         self._loop.call_soon_threadsafe(self._over.set)
@@ -63,14 +65,16 @@ class _LoopThread:
 
 
 _the_thread = _LoopThread()
+# At the import, and so before any program that uses it can register an end of its own, which then comes first.
+atexit.register(_the_thread.end)
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
     """The loop to give work to from this thread.
 
     Raises:
-        RuntimeError: this thread runs an event loop itself, which waiting would block; or the process was forked from
-            one that has used the loop.
+        RuntimeError: this thread runs an event loop itself, which waiting would block; the process was forked from
+            one that has used the loop; or the interpreter has ended it.
     """
     try:
         asyncio.get_running_loop()

@@ -226,7 +226,8 @@ class Client(State[V]):
 
     def close(self) -> None:
         """Close the connection. Calls under way in other threads are cut short; later ones raise RuntimeError."""
-        wait_for(run_coroutine_threadsafe(self._client.close(), running_loop()))
+        loop = running_loop()
+        wait_for(run_coroutine_threadsafe(self._client.close(), loop))
 
     def __enter__(self) -> Self:
         return self

@@ -102,14 +102,16 @@ class KeepstateService:
         """
         if self._running is not None:
             raise RuntimeError("the service runs already")
-        self._running = wait_for(run_coroutine_threadsafe(self._start(), running_loop()))
+        loop = running_loop()
+        self._running = wait_for(run_coroutine_threadsafe(self._start(), loop))
         return self
 
     def stop(self) -> None:
         """Stop it, and drop its store. What does not run is let be."""
         if self._running is not None:
+            loop = running_loop()
             running, self._running = self._running, None
-            wait_for(run_coroutine_threadsafe(running.aclose(), running_loop()))
+            wait_for(run_coroutine_threadsafe(running.aclose(), loop))
 
     def __enter__(self) -> Self:
         return self.start()

@@ -29,6 +29,31 @@ async def test_a_program_that_closes_nothing_ends_at_once_and_quietly(address: s
     assert await run("state.put('a', 1)\nprint(state.get('a'))", address) == (0, "1\n", "")
 
 
+async def test_what_a_program_does_at_its_end_may_still_call_and_close(address: str) -> None:
+    program = """
+import atexit
+atexit.register(state.close)
+atexit.register(lambda: print(state.get('a')))
+state.put('a', 1)
+"""
+    assert await run(program, address) == (0, "1\n", "")
+
+
+async def test_a_call_after_the_programs_end_says_so(address: str) -> None:
+    program = """
+class Last:
+    def __del__(self):
+        try:
+            state.close()
+        except RuntimeError as error:
+            print(error)
+last = Last()
+state.put('a', 1)
+"""
+    told = "the interpreter is ending, and has ended the work of synchronous clients\n"
+    assert await run(program, address) == (0, told, "")
+
+
 async def test_a_thread_that_still_waits_keeps_no_program_alive(address: str, hanging: asyncio.Event) -> None:
     program = """
 import threading
