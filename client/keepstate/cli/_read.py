@@ -80,13 +80,20 @@ def _loader() -> type[yaml.SafeLoader]:
 
     scalar("null", "null|Null|NULL|~|", lambda _: None)
     scalar("bool", "true|True|TRUE|false|False|FALSE", lambda text: text.lower() == "true")
-    scalar("int", r"[-+]?[0-9]+", int)
-    scalar("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", _exact)
+    scalar("int", "[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", _whole)
+    number, no_number = r"(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", r"\.(inf|Inf|INF|nan|NaN|NAN)"
+    scalar("float", f"[-+]?({number}|{no_number})", _exact)
     Loader.add_constructor("tag:yaml.org,2002:map", mapping)
     return Loader
 
 
+def _whole(text: str) -> int:
+    return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+
+
 def _exact(text: str) -> float:
+    if text.lstrip("+-.").lower() in ("inf", "nan"):
+        _refuse_constant(text)
     number = float(text)
     if Decimal(repr(number)) != Decimal(text):
         raise ValueError(f"the number {text} would lose digits: write it as a text")

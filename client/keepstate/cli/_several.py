@@ -56,7 +56,7 @@ def transact(
 
 @with_target()
 def snapshot(
-    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="The records' keys, up to 100.")],
+    keys: Annotated[list[str], typer.Argument(metavar="KEY", help="The records' keys, up to 100.")],
     target: Target,
     output: Output = OutputFormat.TABLE,
 ) -> None:

@@ -213,7 +213,7 @@ def _bytes(value: Any) -> bytes:
 
 
 def _duration(value: Any) -> timedelta:
-    return parse_duration(_text(value))
+    return parse_duration(str(value))  # of a number it says that the unit is missing
 
 
 def _moment(value: Any) -> datetime:

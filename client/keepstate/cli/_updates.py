@@ -21,14 +21,14 @@ from keepstate.cli._target import Target, with_target
 from keepstate.cli._write import Write, with_write
 from keepstate.operations import Append, Increment, MergePatch
 
-# Else -1 would be taken for a flag.
+# Else -1 would be taken for a flag. What is one that does not exist is then refused as a number.
 _NEGATIVE_NUMBERS = {"ignore_unknown_options": True}
 
 
 def add_updates(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(context_settings=_NEGATIVE_NUMBERS)(incr)
-    app.command(context_settings=_NEGATIVE_NUMBERS)(append)
+    app.command()(append)
     app.command()(patch)
 
 
@@ -73,7 +73,10 @@ def incr(
 @with_write
 def append(
     key: Key,
-    values: Annotated[list[str], typer.Argument(metavar="VALUE", help="What to add, each a JSON value.")],
+    values: Annotated[
+        list[str],
+        typer.Argument(metavar="VALUE", help="What to add, each a JSON value; -- goes before one that begins with -."),
+    ],
     target: Target,
     write: Write,
     text: Annotated[

@@ -110,7 +110,7 @@ async def test_a_condition_that_fails_names_its_record_and_nothing_is_written(ru
         ("puts: [{key: a, text: 7}]", "puts[0].text: must be a text"),
         ("puts: [{key: a, base64: _}]", "puts[0].base64: must be base64"),
         ("puts: [{key: a, value: 1, ttl: 1x}]", "puts[0].ttl: '1x' is not a duration such as 1h30m"),
-        ("puts: [{key: a, value: 1, ttl: 60}]", "puts[0].ttl: must be a text"),
+        ("puts: [{key: a, value: 1, ttl: 60}]", "puts[0].ttl: '60' is not a duration such as 1h30m"),
         ("puts: [{key: a, value: 1, expire_at: soon}]", "puts[0].expire_at: 'soon' is not a time such as"),
         ("puts: [{key: a, value: 1, expire_at: 2030-01-01}]", "puts[0]: expire_at must be an aware datetime"),
         ("puts: [{key: a, value: 1, ttl: 1h, keep_expiry: true}]", "puts[0]: give only one of ttl, keep_expiry"),
@@ -132,6 +132,8 @@ async def test_a_condition_that_fails_names_its_record_and_nothing_is_written(ru
         ("puts: []\nputs: []", "'puts' is there twice"),
         ("puts: [{key: a, value: {1: 2}}]", "1 is no name: put it into quotes"),
         ("puts: [{key: a, value: 0.10000000000000000001}]", "would lose digits"),
+        ("puts: [{key: a, value: -.inf}]", "-.inf is not JSON"),
+        ("puts: [{key: a, value: .NaN}]", ".NaN is not JSON"),
         ("puts: [{key: a, value: " + "[" * 5000 + "]" * 5000 + "}]", "nested too deeply"),
     ],
 )
@@ -174,7 +176,17 @@ def test_json_is_read_alike_in_both_forms(value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("no", "no"), ("True", True), ("1:30", "1:30"), ("0x1F", "0x1F"), ("2027-01-31", "2027-01-31"), ("1e3", 1000.0)],
+    [
+        ("no", "no"),
+        ("True", True),
+        ("1:30", "1:30"),
+        ("0x1F", 31),
+        ("0o17", 15),
+        ("017", 17),
+        ("1_000", "1_000"),
+        ("2027-01-31", "2027-01-31"),
+        ("1e3", 1000.0),
+    ],
 )
 def test_plain_words_are_what_yaml_1_2_takes_them_for(text: str, value: Any) -> None:
     assert read_document(f"a: {text}") == {"a": value}

@@ -42,7 +42,7 @@ async def test_every_flag_of_an_update_reaches_the_service(run: Run, service: Fa
 
 
 async def test_values_are_appended_as_json_or_as_texts(run: Run, service: FakeService) -> None:
-    assert (await run("append", "log", "-1", '{"a": [1.5, null]}', '"ä"', "-o", "value")).exit_code == 0
+    assert (await run("append", "log", "-o", "value", "--", "-1", '{"a": [1.5, null]}', '"ä"')).exit_code == 0
     assert [json.loads(item) for item in service.calls[-1][1].append.items] == [-1, {"a": [1.5, None]}, "ä"]
     shown = await run("append", "log", "--text", "came", "12", "--max-length", "3", "-o", "value")
     assert shown.stdout == '["ä", "came", "12"]\n'
@@ -89,6 +89,7 @@ async def test_an_update_whose_record_has_gone_since_says_so(run: Run, service: 
         (["incr", "n", "--ttl", "1h", "--keep-expiry"], "give only one of --ttl, --keep-expiry"),
         (["append", "log"], "Missing argument 'VALUE"),
         (["append", "log", "1", "came"], "Invalid value for VALUE: 'came' is not a JSON value"),
+        (["append", "log", "--text", "--max-lenght", "3", "came"], "No such option: --max-lenght"),
         (["append", "log", "1", "--max-length", "0"], "--max-length must be at least 1"),
         (["patch", "user", "{"], "Invalid value for JSON: '{' is not a JSON value"),
         (["patch", "user", '{"a": NaN}'], "NaN is not JSON"),
