@@ -53,6 +53,8 @@ class Connection:
     def __init__(self, address: str, *, timeout: timedelta, retry: Retry | None, tls: Tls | None = None) -> None:
         if address.startswith(("http://", "https://")):
             raise ValueError(f"address must be host:port, without a scheme: {address!r}")
+        if ":" not in address:  # gRPC would call port 443
+            raise ValueError(f"address must be host:port: {address!r}")
         self._address = address
         self._tls = tls
         self._pem = read_files(tls) if tls else None

@@ -202,6 +202,8 @@ def test_exit_codes() -> None:
         (["put", "a", "1", "--expire-at", "2030-01-01"], "has no timezone"),
         (["put", "a", "1", "--expire-at", "soon"], "'soon' is not a time such as"),
         (["get", "a", "--address", "http://x"], "host:port, without a scheme"),
+        (["get", "a", "--address", "localhost"], "address must be host:port: 'localhost'"),
+        (["get", "a", "--address", ""], "address must be host:port: ''"),
         (["get"], "Missing argument 'KEY'"),
         (["frobnicate"], "No such command"),
         (["get", "a", "-o", "yaml"], "yaml"),
