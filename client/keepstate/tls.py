@@ -16,11 +16,13 @@ from keepstate.certificates import PathOf, read_certificates, read_key
 class Tls:
     """An encrypted connection to a service whose certificate is verified. The files are in PEM.
 
-    Without any field the service's certificate must be signed by a CA that the system trusts.
+    Without any field the service's certificate must be signed by a public CA.
     """
 
     ca: PathOf | None = None
-    """The file of the CA that signed the service's certificate. None: the CAs that the system trusts."""
+    """The file of the CA that signed the service's certificate. None: public CAs, those that come with the gRPC library
+    whatever the system trusts, or those in the file that ``GRPC_DEFAULT_SSL_ROOTS_FILE_PATH`` names.
+    """
 
     client_cert: PathOf | None = None
     """The file of the client's own certificate, and those between it and its CA. For services that demand one."""

@@ -57,7 +57,7 @@ def _target(
     tls_ca: Annotated[
         Path | None,
         typer.Option(
-            "--tls-ca", envvar="KEEPSTATE_TLS_CA", help="The CA of the service's certificate; else the system's CAs."
+            "--tls-ca", envvar="KEEPSTATE_TLS_CA", help="The CA of the service's certificate; else public CAs alone."
         ),
     ] = None,
     tls_client_cert: Annotated[

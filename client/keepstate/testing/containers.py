@@ -60,7 +60,7 @@ class Component:
     version: str = "v1"
     metadata: Mapping[str, str | SecretKey] = field(default_factory=dict)
     scopes: Sequence[str] = ()
-    """The app ids that may use it. None: all."""
+    """The app ids that may use it. Empty: all."""
     secret_store: str | None = None
     """The component that keeps what ``SecretKey`` names."""
 

@@ -100,7 +100,7 @@ REFUSED: dict[str, tuple[Callable[[Files], tuple[Pair | None, Path | None]], Cal
     "plaintext at a service with TLS": (lambda f: (f.service, None), lambda f: None, "it may demand TLS"),
     "TLS at a service without": (lambda f: (None, None), lambda f: Tls(ca=f.ca), "it does not speak TLS"),
     "the CA of another": (lambda f: (f.service, None), lambda f: Tls(ca=f.other_ca), "not signed by a CA that"),
-    "only the system's CAs": (lambda f: (f.service, None), lambda f: Tls(), "not signed by a CA that"),
+    "only public CAs": (lambda f: (f.service, None), lambda f: Tls(), "not signed by a CA that"),
     "another name": (lambda f: (f.elsewhere, None), lambda f: Tls(ca=f.ca), "its certificate is for another name"),
     "a wrong name asked for": (
         lambda f: (f.service, None),
@@ -249,7 +249,9 @@ async def test_the_command_line_calls_by_tls(serve: Serve, files: Files) -> None
     assert got == (0, b"memory\nredis\n", b"")
 
 
-async def test_the_command_line_trusts_the_systems_cas_when_told_tls_alone(serve: Serve, files: Files) -> None:
+async def test_by_tls_alone_the_command_line_trusts_public_cas_or_those_of_a_variable(
+    serve: Serve, files: Files
+) -> None:
     address = await serve(files.service)
     code, _, told = await process(*command("get", "a", "--tls"), KEEPSTATE_ADDRESS=address)
     assert (code, told.count(b"\n")) == (69, 1), "one line, and nothing of gRPC's own log"
