@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["is_terminal", "print_fields", "print_json", "print_rows", "print_value", "printable"]
+__all__ = ["as_json", "is_terminal", "print_fields", "print_json", "print_rows", "print_value", "printable"]
 
 import json
 import sys
@@ -22,7 +22,13 @@ def print_value(value: bytes) -> None:
 
 def print_json(document: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
     """Print a JSON document: in one line, or on a terminal in many."""
-    write(json.dumps(document, ensure_ascii=False, indent=2 if is_terminal() else None).encode() + b"\n")
+    write(as_json(document, indent=2 if is_terminal() else None).encode() + b"\n")
+
+
+def as_json(document: Any, *, indent: int | None = None) -> str:
+    """A document as JSON, of characters as they are, but for halves of surrogate pairs, which UTF-8 cannot say."""
+    text = json.dumps(document, ensure_ascii=False, indent=indent)
+    return text.encode(errors="backslashreplace").decode()
 
 
 def print_fields(fields: Mapping[str, str]) -> None:

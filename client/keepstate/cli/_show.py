@@ -13,7 +13,7 @@ from typing import Any
 
 from keepstate.cli._calls import EXIT_NOT_FOUND, fail
 from keepstate.cli._options import OutputFormat
-from keepstate.cli._output import print_fields, print_json, print_rows, print_value, printable
+from keepstate.cli._output import as_json, print_fields, print_json, print_rows, print_value, printable
 from keepstate.cli._transaction_file import Operations
 from keepstate.codecs import Json
 from keepstate.records import Committed, Record, Updated
@@ -57,7 +57,7 @@ def updated(key: str, left: Updated[Any], output: OutputFormat) -> None:
     if left.record is None:  # something between sent the update again
         fail(f"not found: {key!r} was updated, and has gone since", EXIT_NOT_FOUND)
     fields = _left(key, left)
-    shown = json.dumps(fields.pop("value"), ensure_ascii=False)
+    shown = as_json(fields.pop("value"))
     if output is OutputFormat.VALUE:
         print_value(shown.encode() + b"\n")
     elif output is OutputFormat.JSON:
@@ -81,7 +81,7 @@ def committed(performed: Operations, done: Committed, output: OutputFormat) -> N
         return
     rows = [("put", key, etag) for key, etag in puts]
     rows += [("delete", key, _text(existed)) for key, existed in deletes]
-    rows += [("update", left["key"], json.dumps(left["value"], ensure_ascii=False)) for left in updates]
+    rows += [("update", left["key"], as_json(left["value"])) for left in updates]
     if output is OutputFormat.VALUE:
         print_value("".join(f"{row[-1]}\n" for row in rows).encode())
     else:

@@ -81,6 +81,16 @@ async def test_bytes_that_are_no_text_are_base64_in_json(run: Run) -> None:
     assert "2 bytes that are not text" in (await run("get", "a")).stdout
 
 
+async def test_json_that_utf8_cannot_say_is_shown_escaped(run: Run) -> None:
+    value = '{"a": "\\ud800\u00e4"}'
+    await run("put", "a", value, "--content-type", "application/json")
+    shown = (await run("get", "a", "-o", "json")).stdout
+    assert shown.endswith(f'"value": {value}}}\n')
+    assert (await run("patch", "a", "{}", "-o", "value")).stdout == value + "\n"
+    file = b'{"updates": [{"key": "a", "merge_patch": {}}]}'
+    assert (await run("transact", "-f", "-", "-o", "value", stdin=file)).stdout == value + "\n"
+
+
 async def test_what_is_said_to_be_json_and_is_not_is_shown_as_text(run: Run) -> None:
     await run("put", "a", "{", "--content-type", "application/json")
     assert json.loads((await run("get", "a", "-o", "json")).stdout)["value"] == "{"
