@@ -213,12 +213,17 @@ class Service:
             await asyncio.sleep(pause)
 
     async def _look(self, catalog: Catalog) -> None:
-        """Looks at the stores as soon as the sidecar answers, so that no first write has to wait for that."""
-        await self._ready.wait()
-        try:
-            await catalog.look_at_all()
-        except Exception:  # noqa: BLE001 - nobody would learn of it
-            _log.exception("cannot look at the stores")
+        """Looks at the stores as soon as the sidecar answers, so that no first write has to wait for that.
+
+        And again and again: a store that is only read is not looked at by those who would write.
+        """
+        while True:
+            await self._ready.wait()
+            try:
+                await catalog.look_at_all()
+            except Exception:  # noqa: BLE001 - nobody would learn that the looking ended
+                _log.exception("cannot look at the stores")
+            await asyncio.sleep(_WATCH_SECONDS)
 
     async def _sweep(self, engine: Engine, catalog: Catalog) -> None:
         """Collects dead records in all stores, for as long as the service runs."""

@@ -17,6 +17,7 @@ from dapr.proto.runtime.v1.state_pb2 import DeleteStateRequest, ExecuteStateTran
 from keepstate import Client, Keeping, Put, UnsupportedByStore, Verdict
 from keepstate.v1 import store_service_pb2
 from keepstate_server.embedded import EmbeddedSidecar
+from keepstate_server.stores import kind_probes
 from keepstate_server.stores.address import SidecarAddress
 from tests.contract.api import Api, Refused, if_etag
 from tests.contract.conftest import Backend, eventually, running_service
@@ -55,6 +56,7 @@ Rewrite = Callable[[bytes], bytes]
 class Lacking:
     backend: Backend
     api: Api
+    proxy: SidecarProxy
 
 
 @asynccontextmanager
@@ -65,7 +67,7 @@ async def lacking(rewritten: dict[str, Rewrite]) -> AsyncIterator[Lacking]:
         async with SidecarProxy(embedded.grpc_address) as proxy:
             proxy.rewritten = rewritten
             async with running_service(SidecarAddress(grpc=proxy.address, http=None)) as backend:
-                yield Lacking(backend=backend, api=Api(backend.channel, "embedded", "lacking"))
+                yield Lacking(backend=backend, api=Api(backend.channel, "embedded", "lacking"), proxy=proxy)
     finally:
         await embedded.stop()
 
@@ -110,6 +112,32 @@ async def test_a_store_that_cannot_compare_and_set_is_read_and_everything_else_i
         assert not probe.satisfied
         missing = {each.name for each in probe.findings if each.verdict is Verdict.MISSING}
         assert {"compare-and-set", "compare-and-delete", "create-only", "one winner"} <= missing
+
+
+async def test_a_store_that_was_mended_is_written_again_though_nobody_asks_about_it(
+    comparing_nothing: Lacking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever would write a store that is only read is refused before anything is looked at."""
+    api, key = comparing_nothing.api, comparing_nothing.api.key()
+
+    async def refusal() -> str | None:
+        try:
+            await api.put(key)
+        except Refused as refused:
+            return refused.what[1]
+        return None
+
+    async def is_only_read() -> bool:
+        return await refusal() == "UNSUPPORTED_BY_STORE"
+
+    async def is_written() -> bool:
+        return await refusal() is None
+
+    await eventually(is_only_read)
+    monkeypatch.setattr(kind_probes, "_LOOK_AGAIN_AFTER", 0.5)
+    comparing_nothing.proxy.rewritten = {}
+    await eventually(is_written)
+    assert await api.value(key) == b"value"
 
 
 async def test_a_store_whose_transactions_roll_nothing_back_is_used_in_stages() -> None:

@@ -1,4 +1,4 @@
-"""A Redis that is full of dead records, and gets room again."""
+"""A Redis that is full: of dead records, or whenever it is looked at."""
 
 from __future__ import annotations
 
@@ -8,15 +8,53 @@ from datetime import timedelta
 
 import grpc
 import pytest
+from dapr.proto.runtime.v1.state_pb2 import SaveStateRequest
 
+from keepstate_server.stores.address import SidecarAddress
 from tests.contract.api import Api, Refused
-from tests.contract.conftest import eventually
-from tests.support.servers import RedisContainer
+from tests.contract.conftest import eventually, running_service
+from tests.support.servers import DaprContainer, RedisContainer
 from tests.support.service import ServiceProcess
+from tests.support.sidecar_proxy import SidecarProxy
 
 pytestmark = [pytest.mark.containers, pytest.mark.promise(7, 13)]
 
 DEAD = 50
+
+
+async def test_a_redis_that_is_full_when_it_is_looked_at_is_unavailable_and_lacks_nothing(
+    redis: RedisContainer, sidecar: DaprContainer
+) -> None:
+    """Full for each save that is compared, and never for others: to a look it takes no etag, not even the present."""
+    full = False
+
+    def fill(request: bytes) -> bytes:
+        nonlocal full
+        if full != any(item.HasField("etag") for item in SaveStateRequest.FromString(request).states):
+            full = not full
+            redis.cli("CONFIG", "SET", "maxmemory", "1" if full else "0")
+        return request
+
+    async with SidecarProxy(sidecar.grpc_target) as proxy:
+        proxy.rewritten = {"SaveState": fill}
+        async with running_service(SidecarAddress(grpc=proxy.address, http=None)) as backend:
+            api = Api(backend.channel, "redis", "looked-at")
+            refused = await asyncio.gather(*(api.put(api.key()) for _ in range(4)), return_exceptions=True)
+            for each in refused:
+                assert isinstance(each, Refused)
+                assert each.what == ("UNAVAILABLE", "STORE_UNAVAILABLE")
+            proxy.rewritten = {}
+            await asyncio.to_thread(redis.cli, "CONFIG", "SET", "maxmemory", "0")
+
+            async def is_written() -> bool:
+                try:
+                    await api.put("known")
+                except Refused as refused:
+                    assert refused.what == ("UNAVAILABLE", "STORE_UNAVAILABLE")
+                    return False
+                return True
+
+            await eventually(is_written)
 
 
 async def test_what_is_dead_leaves_a_full_redis_as_soon_as_there_is_room_to_mark_it(

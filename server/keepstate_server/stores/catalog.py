@@ -17,7 +17,7 @@ from keepstate_server.domain.promises import PromiseStatus
 from keepstate_server.stores.base import Failure, Lack, StateStore
 from keepstate_server.stores.checks import CouldNotTell
 from keepstate_server.stores.judgement import Finding, findings_of
-from keepstate_server.stores.kind_probes import KindProbes
+from keepstate_server.stores.kind_probes import KindProbes, seen_for_sure
 from keepstate_server.stores.kinds import UNKNOWN
 from keepstate_server.stores.knowledge import Knowledge, knowledge_of, promises_of_reads, refusal_of
 from keepstate_server.stores.probe import Observation, Prober
@@ -35,8 +35,8 @@ _ASK_AGAIN_AFTER = 1.0
 # How long a description of a store waits for one that does not answer.
 _PROBE_SECONDS = 1.0
 
-# How long a store is looked at when the service starts. One that is away then is looked at before its first write.
-_START_SECONDS = 10.0
+# How long is waited for a store that nobody waits for, before the next of its kind is looked at.
+_LOOK_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,29 +163,34 @@ class Catalog:
         """
         limit = TimeLimit(timeout)
         component = await self._component(name, limit.left)
+        knowledge = knowledge_of(component)
+        kind = knowledge.kind if knowledge else UNKNOWN
         if name in self._probing:
             raise Overloaded("probes of one store at a time")
         self._probing.add(name)
         try:
-            observations = await self._prober.look_closely(name, timeout=limit.left)
+            observations = await seen_for_sure(lambda: self._prober.look_closely(name, timeout=limit.left), kind)
         except CouldNotTell as error:
             _log.warning("store not probed", store=name, detail=str(error))
             raise (StoreUnavailable(name) if limit.left else DeadlineExceeded) from None
         finally:
             self._probing.discard(name)
-        knowledge = knowledge_of(component)
         observations.insert(0, _acquaintance(component, known=knowledge is not None))
-        if knowledge is None:
-            findings = findings_of(observations, UNKNOWN)
-        elif self._probes is None:
-            findings = findings_of(observations, knowledge.kind)
+        if knowledge is None or self._probes is None:
+            findings = findings_of(observations, kind)
         else:
-            findings = self._probes.learn(component, knowledge.kind, observations)
+            findings = self._probes.learn(component, kind, observations)
         return ProbeReport(info=await self.info(name, timeout=max(limit.left, _PROBE_SECONDS)), findings=findings)
 
     async def look_at_all(self) -> None:
-        """Looks at every store before the first write to it has to. Raises nothing for what a store does."""
-        await asyncio.gather(*(store.prepare(timeout=_START_SECONDS) for store in self._stores.values()))
+        """Looks at each store of which something is not known, or not for sure. Raises nothing for what a store does.
+
+        Components of one kind follow each other, so that one look serves them all.
+        """
+        kinds: dict[tuple[str, str], list[StateStore]] = {}
+        for name, component in self._components.items():
+            kinds.setdefault((component.type, component.version), []).append(self._stores[name])
+        await asyncio.gather(*map(_look_at_each, kinds.values()))
 
     async def close(self) -> None:
         """Ends what is being looked at, and waits until nothing is left of it in the stores."""
@@ -252,6 +257,11 @@ class Catalog:
                 await self._asking.acquire()
         except TimeoutError:
             raise StoreUnavailable(self._default or "", nothing_sent=True) from None
+
+
+async def _look_at_each(stores: Sequence[StateStore]) -> None:
+    for store in stores:
+        await store.prepare(timeout=_LOOK_SECONDS)
 
 
 def _acquaintance(component: Component, *, known: bool) -> Observation:

@@ -14,7 +14,7 @@ import grpc
 from keepstate_server.domain.names import internal_key
 from keepstate_server.domain.records import Consistency
 from keepstate_server.stores.base import Stored, StoreEtag
-from keepstate_server.stores.failures import mentions_network
+from keepstate_server.stores.failures import mentions_network, mentions_trouble
 from keepstate_server.stores.sidecar import BulkItem, Sidecar, SidecarError, StateItem
 from keepstate_server.stores.time_limit import TimeLimit
 
@@ -125,7 +125,8 @@ class Bench:
         try:
             await call
         except SidecarError as error:
-            if error.code in _OUTAGE or mentions_network(error.text, (item.key for item in items)):
+            in_trouble = mentions_trouble(error.text) or mentions_network(error.text, (item.key for item in items))
+            if error.code in _OUTAGE or in_trouble:
                 raise CouldNotTell(str(error)) from None
             return error.code.name
         return ""

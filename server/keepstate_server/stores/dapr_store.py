@@ -85,9 +85,9 @@ class DaprStore:
         self._probes = probes
         self._judged: Judged | None = None
         self._behaviour: Behaviour | None = None
-        self._transactions_keep_values: bool | None = None  # not known yet
+        self._transactions_keep_values = False
         self._own_lack: Lack | None = None
-        self._probed_connection = -1
+        self._probed_connection = -1  # none yet
 
     @property
     def name(self) -> str:
@@ -112,7 +112,7 @@ class DaprStore:
     @property
     def transactions_keep_values(self) -> bool:
         """Whether values written by state transactions come back: with Dapr's encryption they are destroyed."""
-        return bool(self._transactions_keep_values)
+        return self._transactions_keep_values
 
     async def read(
         self, keys: Sequence[str], *, consistency: Consistency, sure: bool, timeout: float
@@ -142,20 +142,17 @@ class DaprStore:
             judged = await self._probes.of(self.component, self._kind, timeout=limit.left)
             if isinstance(judged, Failure):
                 return judged
-            self._take(judged)
-        failure = None if self.lack and not self._own_lack else await self._look_at_settings(limit)
-        return failure or self.lack
-
-    def _take(self, judged: Judged) -> None:
-        if judged is not self._judged:
-            self._judged = judged
-            self._behaviour = refined(self.known, judged.observations)
+            if judged is not self._judged:
+                self._judged, self._behaviour = judged, refined(self.known, judged.observations)
+            if judged.lack:
+                return judged.lack
+        return await self._look_at_settings(limit) or self._own_lack
 
     async def _look_at_settings(self, limit: TimeLimit) -> Failure | None:
         """Finds out whether the component encrypts, which destroys transactions' values, and has a ttl of its own."""
         # A sidecar that came back may have another component file: what was found out holds for one connection.
         connection = self._sidecar.connection
-        if self._transactions_keep_values is not None and self._probed_connection == connection:
+        if self._probed_connection == connection:
             return None
         # One key, that stays: this is asked by every instance, and often.
         key = internal_key("probe")

@@ -1,8 +1,9 @@
 """What was seen of each kind of component, once for all components of one type and version."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -12,7 +13,7 @@ from keepstate_server.stores.judgement import Finding, Kind, findings_of, lack_i
 from keepstate_server.stores.probe import Observation, Prober
 from keepstate_server.stores.sidecar import Component
 
-__all__ = ["OWN", "Judged", "KindProbes"]
+__all__ = ["OWN", "Judged", "KindProbes", "seen_for_sure"]
 
 _log = structlog.get_logger(__name__)
 
@@ -44,7 +45,8 @@ class KindProbes:
         """Looks by ``prober``."""
         self._prober = prober
         self._judged: dict[_KindName, Judged] = {}
-        self._looking: dict[_KindName, asyncio.Task[None]] = {}
+        self._looking: dict[str, asyncio.Task[None]] = {}
+        """By component: one that is away keeps no other from being looked at."""
         self._told: set[tuple[_KindName, str, str]] = set()
 
     async def of(self, component: Component, kind: Kind, *, timeout: float) -> Judged | Failure:
@@ -53,10 +55,10 @@ class KindProbes:
         judged = self._judged.get(name)
         if judged is not None and not _is_old(judged):
             return judged
-        task = self._looking.get(name)
+        task = self._looking.get(component.name)
         if task is None:
-            task = self._looking[name] = asyncio.ensure_future(self._look(component, kind))
-            task.add_done_callback(lambda _: self._looking.pop(name, None))
+            task = self._looking[component.name] = asyncio.ensure_future(self._look(component, kind))
+            task.add_done_callback(partial(self._ended, component.name))
         await asyncio.wait([task], timeout=timeout)
         if not task.done() or task.cancelled():
             return Failure(detail="the store is being probed")
@@ -88,11 +90,13 @@ class KindProbes:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _look(self, component: Component, kind: Kind) -> None:
-        observations = await self._prober.look(component.name, timeout=_PROBE_SECONDS)
-        if lack_in(findings_of(observations, kind)) is not None:
-            # Seen twice before it is believed: one call may have failed for a reason that has gone, such as a lock.
-            observations = await self._prober.look(component.name, timeout=_PROBE_SECONDS)
-        self.learn(component, kind, observations)
+        look = partial(self._prober.look, component.name, timeout=_PROBE_SECONDS)
+        self.learn(component, kind, await seen_for_sure(look, kind))
+
+    def _ended(self, store: str, task: asyncio.Task[None]) -> None:
+        self._looking.pop(store, None)
+        if not task.cancelled():
+            task.exception()  # whoever waited for it may have gone without taking it
 
     def _tell(self, component: Component, finding: Finding) -> None:
         """Says once in the log what is not as the table of known components has it."""
@@ -112,6 +116,16 @@ class KindProbes:
             detail=seen.detail,
             verdict=finding.verdict.value,
         )
+
+
+async def seen_for_sure(look: Callable[[], Awaitable[list[Observation]]], kind: Kind) -> list[Observation]:
+    """Looks, and once more where something is missing: a call may have failed for a reason that has gone.
+
+    Raises:
+        CouldNotTell: the store is away, or took too long.
+    """
+    observations = await look()
+    return observations if lack_in(findings_of(observations, kind)) is None else await look()
 
 
 def _name(component: Component) -> _KindName:

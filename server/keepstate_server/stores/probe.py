@@ -121,4 +121,5 @@ async def _delete_all(sidecar: Sidecar, store: str, keys: list[str]) -> None:
 
     done = await asyncio.gather(*map(delete, keys))
     if not all(done):
-        _log.warning("keys of a probe are left", store=store, keys=done.count(False))
+        # No warning: of a store that is away each look leaves one, and tells more of it elsewhere.
+        _log.info("keys of a probe may be left", store=store, keys=done.count(False))

@@ -35,6 +35,8 @@ async def one_winner(bench: Bench) -> Seen:
     etag = await bench.etag(key)
     saves = (bench.refusal_of_save(with_etag(key, etag, b"%d" % number)) for number in range(_WRITERS))
     won = (await asyncio.gather(*saves)).count("")
+    if not won:
+        raise CouldNotTell("not one of many saves with the present etag was applied")
     return Seen(word="yes" if won == 1 else "no", detail=f"of {_WRITERS} saves at once with one etag {won} applied")
 
 

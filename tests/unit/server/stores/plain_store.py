@@ -79,6 +79,12 @@ class PlainSidecar(Sidecar):
     """After so many calls the store does not answer any more, but to deletes."""
     busy_at: int | None = None
     """This call, by its number, fails for a moment's reason."""
+    busy_text: str = "database is locked (5) (SQLITE_BUSY)"
+    """How the store words that."""
+    refuses_from: int | None = None
+    """From this call on it refuses whatever it is asked but reads, in words that nobody knows."""
+    away: str = ""
+    """The store of this name never answers, but to deletes."""
     hang_at: int | None = None
     """This call, by its number, is never answered."""
 
@@ -100,11 +106,11 @@ class PlainSidecar(Sidecar):
         return self.known
 
     async def get(self, store: str, key: str, *, consistency: Consistency, timeout: float) -> Stored | None:
-        await self._call("get", timeout)
+        await self._call("get", timeout, store)
         return self._read(key)
 
     async def get_bulk(self, store: str, keys: Sequence[str], *, timeout: float) -> Mapping[str, BulkItem]:
-        await self._call("get_bulk", timeout)
+        await self._call("get_bulk", timeout, store)
         found = {key: self._read(key) for key in keys}
         if self.has(_D.FORGETS_IN_BULK):
             found[keys[-1]] = None
@@ -113,7 +119,7 @@ class PlainSidecar(Sidecar):
         return {key: BulkItem(stored=stored) for key, stored in found.items()}
 
     async def save(self, store: str, items: Sequence[StateItem], *, timeout: float) -> None:
-        await self._call("save", timeout)
+        await self._call("save", timeout, store)
         for item in items:
             holds = self._holds(item)
             if self.has(_D.COMPARES_BEFORE_IT_WAITS):
@@ -122,7 +128,7 @@ class PlainSidecar(Sidecar):
             self._put(item, item.value)
 
     async def transact(self, store: str, items: Sequence[StateItem], *, timeout: float) -> None:
-        await self._call("transact", timeout)
+        await self._call("transact", timeout, store)
         if self.has(_D.HAS_NO_TRANSACTIONS):
             raise SidecarError(grpc.StatusCode.UNIMPLEMENTED, "state store doesn't support transaction")
         held = [item for item in items if self._holds(item)]
@@ -138,21 +144,25 @@ class PlainSidecar(Sidecar):
             raise SidecarError(grpc.StatusCode.INTERNAL, "possible etag mismatch")
 
     async def delete(self, store: str, key: str, *, etag: StoreEtag | None, timeout: float) -> None:
-        await self._call("delete", timeout)
+        await self._call("delete", timeout, store)
         item = self.items.get(key)
         differs = etag is not None and (item is None or item.etag != etag)
         if (differs and not self.has(_D.DELETES_ANY_ETAG)) or (etag is not None and self.has(_D.REFUSES_ANY_DELETE)):
             raise SidecarError(grpc.StatusCode.ABORTED, "possible etag mismatch")
         self.items.pop(key, None)
 
-    async def _call(self, name: str, timeout: float) -> None:
+    async def _call(self, name: str, timeout: float, store: str) -> None:
+        if store == self.away and name != "delete":
+            await asyncio.Event().wait()
         self.calls.append(name)
         if len(self.calls) == self.hang_at:
             self.hanging.set()
             await asyncio.Event().wait()
         await asyncio.sleep(0)
         if len(self.calls) == self.busy_at:
-            raise SidecarError(grpc.StatusCode.INTERNAL, "database is locked (5) (SQLITE_BUSY)")
+            raise SidecarError(grpc.StatusCode.ABORTED, f"possible etag mismatch: {self.busy_text}")
+        if self.refuses_from is not None and len(self.calls) >= self.refuses_from and not name.startswith("get"):
+            raise SidecarError(grpc.StatusCode.ABORTED, "possible etag mismatch: words that nobody knows")
         if timeout <= 0:
             raise SidecarError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
         if self.away_after is not None and len(self.calls) > self.away_after and name != "delete":

@@ -47,7 +47,7 @@ FOUND: dict[frozenset[Defect], dict[str, str]] = {
         "one winner": "no",
         "atomic expiry": "no",  # the stale write itself is applied
     },
-    frozenset({D.REFUSES_ANY_ETAG}): {"compare-and-set": "no", "one winner": "no", "latency": "not seen"},
+    frozenset({D.REFUSES_ANY_ETAG}): {"compare-and-set": "no", "one winner": "not seen", "latency": "not seen"},
     frozenset({D.KEEPS_ETAG}): {
         "compare-and-set": "no",
         "compare-and-delete": "no",
@@ -96,7 +96,7 @@ FOUND: dict[frozenset[Defect], dict[str, str]] = {
         "compare-and-set": "no",
         "compare-and-delete": "no",
         "etag reuse": "yes",
-        "one winner": "no",
+        "one winner": "not seen",
         "rollback": "yes",
         "latency": "not seen",
     },
@@ -160,6 +160,57 @@ async def test_an_outage_is_never_taken_for_a_defect_and_leaves_nothing_behind(s
     else:
         assert {found[name] for name, word in SOUND.items() if found[name] != word} == {"not seen"}
     assert store.items == {}
+
+
+TROUBLE = [
+    "OOM command not allowed when used memory > 'maxmemory'.",
+    "EXECABORT Transaction discarded because of previous errors.",
+    "LOADING Redis is loading the dataset in memory",
+    "READONLY You can't write against a read only replica.",
+    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+    "read tcp 172.17.0.3:40122->172.17.0.2:6379: i/o timeout",
+    "EOF",
+    "database is locked (5) (SQLITE_BUSY)",
+    "database or disk is full (13)",
+    "FATAL: the database system is shutting down (SQLSTATE 57P03)",
+    "ERROR: deadlock detected (SQLSTATE 40P01)",
+    "ERROR: could not extend file (SQLSTATE 53100)",
+]
+
+
+@pytest.mark.parametrize("words", TROUBLE)
+async def test_trouble_of_a_moment_is_never_taken_for_a_defect_whichever_call_meets_it(
+    store_with: Make, words: str
+) -> None:
+    """Each of these calls it a mismatch, as Redis components do of whatever happens to a conditional save."""
+    sound = store_with()
+    await Prober(sound).look("store", timeout=30)
+    told = 0
+    for number in range(1, len(sound.calls) + 1):
+        store = store_with()
+        store.busy_at, store.busy_text = number, words
+        try:
+            found = {each.check: each.seen for each in await Prober(store).look("store", timeout=30)}
+        except CouldNotTell:
+            continue
+        assert found == {name: SOUND[name] for name in QUICK}, number
+        told += 1
+    assert 0 < told < len(sound.calls), "one that comes while keys are deleted changes nothing"
+
+
+async def test_a_store_that_begins_to_refuse_everything_is_never_taken_for_one_that_lacks_something(
+    store_with: Make,
+) -> None:
+    sound = store_with()
+    await Prober(sound).look("store", timeout=30)
+    for number in range(1, len(sound.calls) + 1):
+        store = store_with()
+        store.refuses_from = number
+        try:
+            found = {each.check: each.seen for each in await Prober(store).look("store", timeout=30)}
+        except CouldNotTell:
+            continue
+        assert found == {name: SOUND[name] for name in QUICK}, number
 
 
 async def test_nothing_is_left_of_a_probe_and_nothing_else_is_touched(store_with: Make) -> None:

@@ -6,7 +6,7 @@ import pytest
 from grpc import StatusCode
 
 from keepstate_server.stores.base import Fate
-from keepstate_server.stores.failures import mentions_network
+from keepstate_server.stores.failures import mentions_network, mentions_trouble
 from keepstate_server.stores.redis import RedisStore
 from keepstate_server.stores.sidecar import SidecarError
 from keepstate_server.stores.sql import SqlStore
@@ -150,6 +150,13 @@ async def test_a_key_does_not_make_an_outage_look_like_a_refusal(
 def test_each_word_of_the_network_is_heard_whatever_the_keys_are(cause: str) -> None:
     assert mentions_network(cause, [])
     assert mentions_network(MISMATCH + cause.upper(), TRICKY)
+
+
+@pytest.mark.parametrize("name", ["geofence", "eof", "uploading", "readonly"])
+async def test_a_components_name_does_not_make_a_refusal_look_like_an_outage(sidecar: FakeSidecar, name: str) -> None:
+    text = SAVING.replace("store store", f"store {name}") + MISMATCH + SCRIPT_7.format(key=f"{name}||k")
+    assert not mentions_network(text, ["k"])
+    assert not mentions_trouble(text)
 
 
 @pytest.mark.parametrize("key", ["EXECABORT", "OOM command not allowed"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from datetime import timedelta
 
 import pytest
@@ -206,6 +207,48 @@ async def test_one_call_that_fails_for_a_moments_reason_is_never_a_lack() -> Non
     assert failures
 
 
+async def test_a_component_that_is_away_keeps_no_other_of_its_kind_from_being_written() -> None:
+    bench = Bench()
+    bench.sidecar.known = [component("away"), component("near")]
+    bench.sidecar.away = "away"
+    waiting = asyncio.ensure_future((await bench.store("away")).prepare(timeout=5))
+    await asyncio.sleep(0)
+    assert await (await bench.store("near")).prepare(timeout=1) is None
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await bench.catalog.close()
+
+
+async def test_components_of_one_kind_are_looked_at_once_at_the_start() -> None:
+    bench = Bench()
+    bench.sidecar.known = [component("a"), component("b"), component("c", "state.in-memory")]
+    await bench.catalog.refresh(timeout=1)
+    await bench.catalog.look_at_all()
+    both = len(bench.sidecar.calls)
+    one = Bench()
+    await one.ready()
+    assert both == 2 * len(one.sidecar.calls) + 2
+    await bench.catalog.look_at_all()
+    assert len(bench.sidecar.calls) == both, "what is known is not looked at again"
+
+
+async def test_a_look_that_fails_after_everybody_has_gone_is_nobodys_fault() -> None:
+    """Else the event loop says of each, with the sidecar's words, that nobody took its exception."""
+    bench = Bench()
+    bench.sidecar.away_after = 20
+    said: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+    assert isinstance(await (await bench.store()).prepare(timeout=0), Failure)
+    while not bench.sidecar.items:
+        await asyncio.sleep(0)
+    while bench.sidecar.items:
+        await asyncio.sleep(0)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    gc.collect()
+    assert said == []
+
+
 async def test_what_was_missing_is_looked_at_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store in trouble may have looked worse than it is."""
     bench = Bench(D.REFUSES_ANY_ETAG)
@@ -279,6 +322,25 @@ async def test_what_the_service_makes_up_for_is_told_with_how(bench: Bench) -> N
     report = await bench.catalog.probe("store", timeout=30)
     (mended,) = [each for each in report.findings if each.verdict is Verdict.MENDED]
     assert (mended.observation.check, mended.consequence) == ("rollback", "transactions in stages")
+
+
+async def test_what_a_probe_misses_once_alone_is_not_believed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only a probe sees would stand until the next one."""
+    store, _ = await bench.ready()
+    waits = 0
+
+    async def expire_what_was_refused_at_first(seconds: float) -> None:
+        nonlocal waits
+        waits += 1
+        await bench.sidecar.pass_(seconds)
+        bench.sidecar.defects = frozenset()
+
+    bench.sidecar.defects = frozenset({D.EXPIRES_WHAT_IT_REFUSED_TO_WRITE})
+    monkeypatch.setattr(slow_checks, "_sleep", expire_what_was_refused_at_first)
+    report = await bench.catalog.probe("store", timeout=30)
+    assert waits > 0
+    assert Verdict.MISSING not in {each.verdict for each in report.findings}
+    assert store.lack is None
 
 
 async def test_what_limits_some_writes_alone_lets_the_others_be(bench: Bench) -> None:
