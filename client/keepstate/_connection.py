@@ -7,6 +7,7 @@ __all__ = ["DEFAULT_TIMEOUT", "Connection", "request_of"]
 import asyncio
 import importlib.metadata
 import itertools
+import re
 import secrets
 import time
 from collections.abc import Iterable, Sequence
@@ -38,6 +39,8 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 TIME_KEY = "keepstate-time"
 """The metadata in which every answer carries the service's time, RFC 3339 in UTC."""
+
+_LOOPBACK = re.compile(r"(localhost|127\.[0-9.]+|\[::1\]):")
 
 _sleep = asyncio.sleep  # so that tests need not wait
 
@@ -86,7 +89,7 @@ class Connection:
         if self._closed:
             raise RuntimeError("the client is closed")
         if not self._channels or self._renewed():
-            options = _options(self._tls)
+            options = _options(self._address, self._tls)
             if self._pem is None:
                 channel = grpc.aio.insecure_channel(self._address, options=options)
             else:
@@ -266,10 +269,13 @@ def request_of(message: Message) -> record_pb2.RequestId | None:
     return None
 
 
-def _options(tls: Tls | None) -> list[tuple[str, str | int]]:
+def _options(address: str, tls: Tls | None) -> list[tuple[str, str | int]]:
     named = [] if tls is None or tls.server_name is None else [("grpc.ssl_target_name_override", tls.server_name)]
+    # What http_proxy names cannot reach this machine's loopback.
+    direct = [("grpc.enable_http_proxy", 0)] if _LOOPBACK.match(address) else []
     return [
         *named,
+        *direct,
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.keepalive_time_ms", 60_000),  # the service lets clients ping every 10 s; proxies may not

@@ -43,6 +43,7 @@ _CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.min_reconnect_backoff_ms", 2_000),  # despite its name: how long one attempt may take
+    ("grpc.enable_http_proxy", 0),  # what http_proxy names is for the world outside: a sidecar is near
 )
 
 _HEALTH_SECONDS = 2.0

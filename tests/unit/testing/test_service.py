@@ -111,6 +111,15 @@ def test_no_setting_of_the_environment_reaches_it(monkeypatch: pytest.MonkeyPatc
         assert state.get("greeting") == "hello"
 
 
+def test_no_proxy_of_the_environment_is_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("grpc_proxy", "http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody listens
+    for name in ("no_proxy", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with KeepstateService() as service, sync.Client(service.address) as state:
+        state.put("greeting", "hello")
+
+
 def test_there_is_no_address_unless_it_runs() -> None:
     service = KeepstateService()
     with pytest.raises(RuntimeError, match="does not run"):
