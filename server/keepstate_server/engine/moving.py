@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from keepstate_server.domain.errors import KeepstateError
@@ -14,11 +14,12 @@ from keepstate_server.domain.times import Clock, Instant
 from keepstate_server.engine.deadline import Deadline
 from keepstate_server.engine.death import STALE
 from keepstate_server.engine.engine import Engine
-from keepstate_server.engine.envelope import Location, decode
+from keepstate_server.engine.envelope import Envelope, Location, decode, encode
+from keepstate_server.engine.reads import read_one
 from keepstate_server.engine.resolver import Resolver
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.engine.sighting import Raw, Sighting
-from keepstate_server.stores.base import CompareAndSet, Fate, StateStore, Stores
+from keepstate_server.stores.base import CompareAndSet, Fate, Outcome, StateStore, Stored, StoreEtag, Stores
 
 __all__ = ["Mover", "Standing"]
 
@@ -114,5 +115,27 @@ class Mover:
             return False
         life = None if expires is None else timedelta(milliseconds=expires - now)
         write = CompareAndSet(key=key, etag=seen.sighting.etag, data=seen.record.value, keep_for=life)
+        if life is not None and not self._store.tells_expiry:
+            # Nobody could see afterwards whether the ttl took effect: so the envelope has it before the value comes,
+            # and whoever finds the envelope begins anew.
+            lasting = await self._last(replace(write, data=_stored(seen.sighting)), deadline)
+            if isinstance(lasting, Outcome):
+                return lasting.fate is Fate.REFUSED
+            write = replace(write, etag=lasting)
         outcome = await self._store.write_alone(write, timeout=deadline.remaining)
         return outcome.fate is Fate.REFUSED
+
+    async def _last(self, write: CompareAndSet, deadline: Deadline) -> StoreEtag | Outcome:
+        """Returns the etag under which an envelope stands that certainly has its ttl, or what came of the write."""
+        outcome = await self._store.write_alone(write, timeout=deadline.remaining)
+        if outcome.fate is not Fate.APPLIED:
+            return outcome
+        found = await read_one(self._store, write.key, timeout=deadline.remaining)
+        if isinstance(found, Stored) and found.data == write.data:
+            return found.etag
+        return Outcome(fate=Fate.UNCERTAIN)
+
+
+def _stored(sighting: Sighting) -> bytes:
+    assert isinstance(sighting.content, Envelope)
+    return encode(sighting.content)

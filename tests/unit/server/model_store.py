@@ -168,9 +168,14 @@ class ModelStore:
         return [Outcome(fate=Fate.REFUSED if len(writes) == 1 else several)] * len(writes)
 
     async def write_alone(self, write: CompareAndSet, *, timeout: float) -> Outcome:
+        before = self._live(write.key)
         outcome = (await self.write([write], timeout=timeout))[0]
         if self.counts and self.applied[-1:] == [write]:
-            self.items[write.key] = replace(self.items[write.key], gone_at=self._later(write.keep_for))
+            gone_at = self._later(write.keep_for)
+            if gone_at is not None and outcome.fate is not Fate.APPLIED:
+                # On Redis that is a second command, which does not run where the answer to the first is lost.
+                gone_at = before.gone_at if before else None
+            self.items[write.key] = replace(self.items[write.key], gone_at=gone_at)
         return outcome
 
     async def transact(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Outcome:

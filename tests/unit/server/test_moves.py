@@ -149,6 +149,20 @@ async def test_an_export_takes_the_rest_of_the_life_with_it(desk: Desk) -> None:
     assert [desk.store.items[key].gone_at for key in "ab"] == [expiry, None]
 
 
+@pytest.mark.parametrize("fault", LOST)
+@pytest.mark.parametrize("heard", [0, 1])
+async def test_an_exported_value_has_its_ttl_although_an_answer_was_lost(
+    desk: Desk, fault: WriteFault, heard: int
+) -> None:
+    """On Redis nobody could see that it has none."""
+    expiry = Instant(desk.clock.now() + MINUTE)
+    await desk.one(Put(name=name("a"), value=b"1", expiry=expiry))
+    desk.store.write_faults.extend([*[WriteFault.NONE] * heard, fault])
+    assert counts(await desk.export("a")) == (1, 0, 0, 0)
+    desk.store.deliver()
+    assert (desk.store.stands("a"), desk.store.items["a"].gone_at) == (b"1", expiry)
+
+
 async def test_what_is_dead_stays_as_it_is(desk: Desk) -> None:
     await desk.one(Put(name=name("deleted"), value=b"1"))
     await desk.one(Delete(name=name("deleted")))
