@@ -34,7 +34,7 @@ _MOST = 1000
 TTLS = (1000, 3001)
 """From and below, in milliseconds."""
 
-SPREAD = 1500
+SPREAD = 2000
 """How far behind the newest record a client writes on average: a record is written for as long as its expiry takes."""
 
 
