@@ -10,7 +10,7 @@ import itertools
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
 import grpc
@@ -89,7 +89,7 @@ def _wrong(clients: Clients) -> Sequence[str]:
     return list(itertools.islice(faults(clients.sent, clients.era), 3))
 
 
-async def _left(redis: RedisContainer, living: Set[str], *, until: float) -> Set[str]:
+async def _left(redis: RedisContainer, living: set[str], *, until: float) -> set[str]:
     """Waits until what is dead is gone. Returns what is left in Redis beside the records that live."""
     live = {f"redis||{key}" for key in living}
     while True:
