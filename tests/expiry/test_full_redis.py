@@ -1,9 +1,9 @@
-"""A Redis that is full: of dead records, or whenever it is looked at."""
+"""A Redis that is full: of dead records, or in other trouble whenever it is looked at."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 import grpc
@@ -21,22 +21,45 @@ pytestmark = [pytest.mark.containers, pytest.mark.promise(7, 13)]
 
 DEAD = 50
 
+Act = Callable[[RedisContainer], object]
 
-async def test_a_redis_that_is_full_when_it_is_looked_at_is_unavailable_and_lacks_nothing(
-    redis: RedisContainer, sidecar: DaprContainer
+
+TROUBLES: Mapping[str, tuple[Act, Act]] = {
+    "full": (
+        lambda redis: redis.cli("CONFIG", "SET", "maxmemory", "1"),
+        lambda redis: redis.cli("CONFIG", "SET", "maxmemory", "0"),
+    ),
+    "paused": (RedisContainer.pause, RedisContainer.unpause),
+    "killed": (RedisContainer.kill, RedisContainer.start),
+}
+"""What befalls it, and how it comes to itself."""
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+async def test_a_redis_in_trouble_whenever_it_is_looked_at_is_unavailable_and_lacks_nothing(
+    redis: RedisContainer, sidecar: DaprContainer, trouble: str
 ) -> None:
-    """Full for each save that is compared, and never for others: to a look it takes no etag, not even the present."""
-    full = False
+    """In trouble for each save that is compared, and for no other call: it takes not even the present etag."""
+    begin, end = TROUBLES[trouble]
+    in_trouble = False
 
-    def fill(request: bytes) -> bytes:
-        nonlocal full
-        if full != any(item.HasField("etag") for item in SaveStateRequest.FromString(request).states):
-            full = not full
-            redis.cli("CONFIG", "SET", "maxmemory", "1" if full else "0")
+    def save(request: bytes) -> bytes:
+        change(to=any(item.HasField("etag") for item in SaveStateRequest.FromString(request).states))
         return request
 
+    def other(request: bytes) -> bytes:
+        change(to=False)
+        return request
+
+    def change(*, to: bool) -> None:
+        nonlocal in_trouble
+        if in_trouble != to:
+            in_trouble = to
+            (begin if to else end)(redis)
+
     async with SidecarProxy(sidecar.grpc_target) as proxy:
-        proxy.rewritten = {"SaveState": fill}
+        others = ("GetState", "GetBulkState", "DeleteState", "ExecuteStateTransaction")
+        proxy.rewritten = {"SaveState": save, **dict.fromkeys(others, other)}
         async with running_service(SidecarAddress(grpc=proxy.address, http=None)) as backend:
             api = Api(backend.channel, "redis", "looked-at")
             refused = await asyncio.gather(*(api.put(api.key()) for _ in range(4)), return_exceptions=True)
@@ -44,7 +67,7 @@ async def test_a_redis_that_is_full_when_it_is_looked_at_is_unavailable_and_lack
                 assert isinstance(each, Refused)
                 assert each.what == ("UNAVAILABLE", "STORE_UNAVAILABLE")
             proxy.rewritten = {}
-            await asyncio.to_thread(redis.cli, "CONFIG", "SET", "maxmemory", "0")
+            change(to=False)
 
             async def is_written() -> bool:
                 try:

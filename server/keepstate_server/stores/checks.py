@@ -33,6 +33,9 @@ _OUTAGE = frozenset(
     }
 )
 
+# How long one call may take. A look may take much longer: a store far away needs its time for each of many.
+_CALL_SECONDS = 10.0
+
 _ABSENT = StoreEtag("-1")
 
 
@@ -51,7 +54,7 @@ class Seen:
 
 
 class Bench:
-    """One store, to be tried out with keys of its own. Every call ends within the bench's time.
+    """One store, to be tried out with keys of its own. Every call ends within the bench's time, and ten seconds.
 
     Calls raise CouldNotTell where the store is away; ``refusal`` alone takes a failure for the store's answer.
     """
@@ -65,6 +68,10 @@ class Bench:
         self._store = store
         self._folder = internal_key(f"probe/{folder}/")
 
+    @property
+    def _seconds(self) -> float:
+        return min(self.limit.left, _CALL_SECONDS)
+
     def key(self, ending: str = "") -> str:
         """Returns a key that nobody has used."""
         self.keys.append(f"{self._folder}{len(self.keys)}{ending}")
@@ -73,7 +80,7 @@ class Bench:
     async def get(self, key: str) -> Stored | None:
         """Reads one key."""
         return await self._answered(
-            self._sidecar.get(self._store, key, consistency=Consistency.STRONG, timeout=self.limit.left)
+            self._sidecar.get(self._store, key, consistency=Consistency.STRONG, timeout=self._seconds)
         )
 
     async def etag(self, key: str) -> StoreEtag:
@@ -85,7 +92,7 @@ class Bench:
 
     async def get_bulk(self, keys: Sequence[str]) -> dict[str, BulkItem]:
         """Reads several keys."""
-        return dict(await self._answered(self._sidecar.get_bulk(self._store, keys, timeout=self.limit.left)))
+        return dict(await self._answered(self._sidecar.get_bulk(self._store, keys, timeout=self._seconds)))
 
     async def save(self, *items: StateItem) -> None:
         """Saves what must be saved for the check to go on."""
@@ -101,19 +108,19 @@ class Bench:
 
     async def refusal_of_transaction(self, *items: StateItem) -> str:
         """Saves in one transaction; returns the code of the store's refusal, empty if it took them."""
-        return await self._refusal(self._sidecar.transact(self._store, items, timeout=self.limit.left), items)
+        return await self._refusal(self._sidecar.transact(self._store, items, timeout=self._seconds), items)
 
     async def refusal_of_delete(self, key: str, etag: StoreEtag | None) -> str:
         """Deletes; returns the code of the store's refusal, empty if it did."""
-        call = self._sidecar.delete(self._store, key, etag=etag, timeout=self.limit.left)
+        call = self._sidecar.delete(self._store, key, etag=etag, timeout=self._seconds)
         return await self._refusal(call, [StateItem(key=key, value=b"", etag=etag)])
 
     async def delete(self, key: str) -> None:
         """Deletes a key, whatever stands under it."""
-        await self._answered(self._sidecar.delete(self._store, key, etag=None, timeout=self.limit.left))
+        await self._answered(self._sidecar.delete(self._store, key, etag=None, timeout=self._seconds))
 
     def _save(self, *items: StateItem) -> Awaitable[None]:
-        return self._sidecar.save(self._store, items, timeout=self.limit.left)
+        return self._sidecar.save(self._store, items, timeout=self._seconds)
 
     async def _answered(self, call: Awaitable[_T]) -> _T:
         try:

@@ -17,7 +17,7 @@ __all__ = ["OWN", "Judged", "KindProbes", "seen_for_sure"]
 
 _log = structlog.get_logger(__name__)
 
-_PROBE_SECONDS = 10.0
+_PROBE_SECONDS = 60.0
 
 # What was found missing is looked at again: a store in trouble may have looked worse than it is.
 _LOOK_AGAIN_AFTER = 60.0

@@ -90,6 +90,7 @@ class PlainSidecar(Sidecar):
 
     def __post_init__(self) -> None:
         super().__init__(SidecarAddress(grpc="127.0.0.1:1", http=None), max_message_bytes=1024)
+        self.longest_timeout = 0.0
         self._numbers = itertools.count(1)
         self.hanging = asyncio.Event()
 
@@ -155,6 +156,7 @@ class PlainSidecar(Sidecar):
         if store == self.away and name != "delete":
             await asyncio.Event().wait()
         self.calls.append(name)
+        self.longest_timeout = max(self.longest_timeout, timeout)
         if len(self.calls) == self.hang_at:
             self.hanging.set()
             await asyncio.Event().wait()

@@ -219,6 +219,13 @@ async def test_a_component_that_is_away_keeps_no_other_of_its_kind_from_being_wr
     await bench.catalog.close()
 
 
+async def test_a_store_that_takes_half_a_second_a_call_is_written_and_one_that_hangs_is_soon_asked_again() -> None:
+    bench = Bench()
+    await bench.ready()
+    assert len(bench.sidecar.calls) * 0.5 < kind_probes._PROBE_SECONDS
+    assert bench.sidecar.longest_timeout <= 10
+
+
 async def test_components_of_one_kind_are_looked_at_once_at_the_start() -> None:
     bench = Bench()
     bench.sidecar.known = [component("a"), component("b"), component("c", "state.in-memory")]
