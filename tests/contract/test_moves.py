@@ -125,18 +125,22 @@ async def test_values_of_every_kind_go_in_and_come_out_as_they_were(
         assert expires is None or expires_before is None or abs(expires - expires_before) <= 2000
 
 
+@pytest.mark.parametrize("store", ["redis"])  # what the others do without is shown above
 async def test_where_the_store_does_not_tell_expiries_the_run_must(
-    api: Api, program: Caller, commands: Commands, store: str
+    api: Api, program: Caller, commands: Commands
 ) -> None:
     key = api.key()
     await program.save(item(key, b"plain"))
-    done = await commands.run("adopt", [key], code=2 if store == "redis" else 0)
-    assert ("--never" in done["told"]) is (store == "redis")
-    assert (await program.get(key)).data.startswith(MAGIC) is (store != "redis")
-    other = api.key("other")
-    await program.save(item(other, b"plain"))
-    await commands.run("adopt", [other], "--ttl", "300d")
-    assert (await api.get(other)).HasField("expire_time")
+    done = await commands.run("adopt", [key], code=2)
+    assert "--never" in done["told"]
+    assert not await enveloped(program, key)
+
+
+async def test_adopted_records_expire_as_the_run_says(api: Api, program: Caller, commands: Commands) -> None:
+    key = api.key()
+    await program.save(item(key, b"plain"))
+    await commands.run("adopt", [key], "--ttl", "300d")
+    assert (await api.get(key)).HasField("expire_time")
 
 
 async def test_an_exported_record_expires_in_the_store_itself(
@@ -172,6 +176,7 @@ async def test_what_is_dead_is_not_exported_and_zero_bytes_but_to_postgresql(
 
 
 @pytest.mark.promise(2, 3, 7, 12)
+@pytest.mark.parametrize("store", ["redis", "postgresql"])  # one of each kind: it takes long
 async def test_a_run_that_is_killed_is_gone_on_with_beside_writers(
     api: Api, program: Caller, commands: Commands
 ) -> None:
@@ -225,6 +230,7 @@ async def test_a_run_that_is_killed_is_gone_on_with_beside_writers(
     assert found == values
 
 
+@pytest.mark.parametrize("store", ["embedded"])  # no store has a part in it
 async def test_an_interrupted_run_says_how_far_it_came(api: Api, program: Caller, commands: Commands) -> None:
     keys = [api.key(f"k{number}") for number in range(1000)]
     await save(program, keys)
