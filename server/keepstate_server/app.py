@@ -215,14 +215,16 @@ class Service:
     async def _look(self, catalog: Catalog) -> None:
         """Looks at the stores as soon as the sidecar answers, so that no first write has to wait for that.
 
-        And again and again: a store that is only read is not looked at by those who would write.
+        And again and again at those that are only read: whoever would write them is refused before they are looked at.
         """
+        await self._ready.wait()
+        look = catalog.look_at_all
         while True:
-            await self._ready.wait()
             try:
-                await catalog.look_at_all()
+                await look()
             except Exception:  # noqa: BLE001 - nobody would learn that the looking ended
                 _log.exception("cannot look at the stores")
+            look = catalog.look_again
             await asyncio.sleep(_WATCH_SECONDS)
 
     async def _sweep(self, engine: Engine, catalog: Catalog) -> None:

@@ -183,7 +183,7 @@ class Catalog:
         return ProbeReport(info=await self.info(name, timeout=max(limit.left, _PROBE_SECONDS)), findings=findings)
 
     async def look_at_all(self) -> None:
-        """Looks at each store of which something is not known, or not for sure. Raises nothing for what a store does.
+        """Looks at every store before the first write to it has to. Raises nothing for what a store does.
 
         Components of one kind follow each other, so that one look serves them all.
         """
@@ -191,6 +191,11 @@ class Catalog:
         for name, component in self._components.items():
             kinds.setdefault((component.type, component.version), []).append(self._stores[name])
         await asyncio.gather(*map(_look_at_each, kinds.values()))
+
+    async def look_again(self) -> None:
+        """Looks at each store that is only read, if it is time to. Raises nothing for what a store does."""
+        lacking = [store for store in self._stores.values() if store.lack is not None]
+        await asyncio.gather(*(store.prepare(timeout=_LOOK_SECONDS) for store in lacking))
 
     async def close(self) -> None:
         """Ends what is being looked at, and waits until nothing is left of it in the stores."""
