@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 
+from keepstate.v1 import store_service_pb2
 from keepstate_server.stores.address import SidecarAddress
 from tests.contract.api import Api, if_etag
 from tests.contract.conftest import Backend, running_service
@@ -35,6 +36,8 @@ async def counted(api: Api, backend: Backend, store: str) -> AsyncIterator[Count
         async with running_service(address, clock=backend.clock, probe=False) as its:
             own = Api(its.channel, store, api.prefix)
             await own.put(own.key("the first write asks what the store is"))
+            # Nor are the other stores asked any more, which the start does beside it.
+            await own.call(own.stores.ListStores(store_service_pb2.ListStoresRequest()))
             proxy.forget()
             yield Counted(api=own, proxy=proxy, other=api)
 
