@@ -162,7 +162,7 @@ class State(Generic[V]):
         try:
             while (turn := turns.get()) is not None:
                 tx, result = turn
-                loop.call_soon_threadsafe(_settle, result, function(Transaction(tx)))
+                loop.call_soon_threadsafe(_settle, result, _result_of(function, Transaction(tx)))
         except BaseException:  # the function's own, or Ctrl-C: neither is the loop's business
             outcome.cancel()
             raise
@@ -236,6 +236,14 @@ class Client(State[V]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _result_of(function: Callable[[Transaction[V]], R], tx: Transaction[V]) -> R:
+    result = function(tx)
+    if asyncio.iscoroutine(result):  # nothing of it has run: it would be applied as if it wrote nothing
+        result.close()
+        raise TypeError("the function of a synchronous transaction must not be async")
+    return result
 
 
 def _settle(future: asyncio.Future[R], result: R) -> None:

@@ -232,6 +232,18 @@ async def test_what_a_transactions_function_raises_passes_through_and_nothing_is
 
 
 @in_a_thread
+def test_an_async_function_is_refused_rather_than_taken_for_one_that_writes_nothing(
+    state: sync.Client[Any], service: FakeService
+) -> None:
+    async def write(tx: sync.Transaction[Any]) -> None:
+        tx.put("a", 1)
+
+    with pytest.raises(TypeError, match="must not be async"):
+        _ = state.transaction(write)
+    assert service.calls == []
+
+
+@in_a_thread
 def test_many_threads_share_a_client(state: sync.Client[Any]) -> None:
     def add(_: int) -> None:
         state.increment("n")
