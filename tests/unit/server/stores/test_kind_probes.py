@@ -253,6 +253,7 @@ async def test_a_look_that_fails_after_everybody_has_gone_is_nobodys_fault() -> 
     for _ in range(10):
         await asyncio.sleep(0)
     gc.collect()
+    asyncio.get_running_loop().set_exception_handler(None)  # the loop is other tests', too
     assert said == []
 
 
