@@ -62,7 +62,8 @@ class Knowledge:
 
 _SHARED_ETAGS = "shared: ends where another program deletes a record, and a write under way may bring that back"
 _SHARED_REPEATS = (
-    "shared: a repeat after another program's write is OUTCOME_UNKNOWN, after its delete it may be applied again"
+    "shared: a repeat after another program's write is OUTCOME_UNKNOWN; after its delete, or while the first attempt "
+    "still runs, it may be applied again"
 )
 
 _BY_READS = frozenset({1, 2, 8, 10, 13, 14, 16})
