@@ -50,12 +50,12 @@ class Knowledge:
         """
         special = {
             3: PromiseStatus(number=3, keeping=Keeping.STAGED, reason=_SHARED_ETAGS if shared else ""),
-            11: PromiseStatus(number=11, keeping=Keeping.STAGED, reason=_SHARED_REPEATS if shared else ""),
             7: PromiseStatus(number=7, keeping=Keeping.STAGED, reason=self.expiry),
             9: PromiseStatus(number=9, keeping=Keeping.NATIVE, reason="staged where other stores take part")
             if isolation is Isolation.ROLLBACK
             else PromiseStatus(number=9, keeping=Keeping.STAGED, reason="by intents and an outcome"),
-            15: PromiseStatus(number=15, keeping=Keeping.REFUSED, reason="no grants in this version: loopback only"),
+            11: PromiseStatus(number=11, keeping=Keeping.STAGED, reason=_SHARED_REPEATS if shared else ""),
+            15: PromiseStatus(number=15, keeping=Keeping.REFUSED, reason="no grants in this version: whoever is let in may do all"),
         }
         return [special.get(number) or PromiseStatus(number=number, keeping=Keeping.STAGED) for number in TITLES]
 
