@@ -55,11 +55,12 @@ class Knowledge:
             if isolation is Isolation.ROLLBACK
             else PromiseStatus(number=9, keeping=Keeping.STAGED, reason="by intents and an outcome"),
             11: PromiseStatus(number=11, keeping=Keeping.STAGED, reason=_SHARED_REPEATS if shared else ""),
-            15: PromiseStatus(number=15, keeping=Keeping.REFUSED, reason="no grants in this version: whoever is let in may do all"),
+            15: PromiseStatus(number=15, keeping=Keeping.REFUSED, reason=_NO_GRANTS),
         }
         return [special.get(number) or PromiseStatus(number=number, keeping=Keeping.STAGED) for number in TITLES]
 
 
+_NO_GRANTS = "no grants in this version: whoever is let in may do everything"
 _SHARED_ETAGS = "shared: ends where another program deletes a record, and a write under way may bring that back"
 _SHARED_REPEATS = (
     "shared: a repeat after another program's write is OUTCOME_UNKNOWN; after its delete, or while the first attempt "
