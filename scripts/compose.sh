@@ -18,11 +18,18 @@ find_compose() {
   compose+=(-f deploy/compose.yaml)
 }
 
-serves() { # asked as a caller would
-  .venv/bin/keepstate stores --address "localhost:$PORT" --timeout 2s > /dev/null 2>&1
+serves() { # asked as a caller would who has set nothing
+  env -i .venv/bin/keepstate stores --address "localhost:$PORT" --timeout 2s > /dev/null 2>&1
+}
+
+# A checkout under a umask of 077 has files that daprd, which is another user there, could not read.
+check_components() {
+  [ -z "$(find deploy/components ! -perm -o=r)" ] ||
+    die "other users must be able to read deploy/components, daprd in its container among them: chmod -R o+rX deploy/components"
 }
 
 up() {
+  check_components
   scripts/setup.sh run
   scripts/image.sh > /dev/null
   find_compose
