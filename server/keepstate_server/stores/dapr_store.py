@@ -54,6 +54,8 @@ def seconds(duration: timedelta) -> int:
 class DaprStore:
     """A state component behind the sidecar. Subclasses know how it is written."""
 
+    reads_in_bulk = True
+    """Whether a bulk read may be asked for at all."""
     bulk_absence = Absence.LIKELY
     """What it means that a bulk read found nothing under a key."""
 
@@ -122,7 +124,7 @@ class DaprStore:
             return {keys[0]: await self._get(keys[0], consistency, timeout)}
         if not keys:
             return {}
-        if sure and self.bulk_absence is not Absence.CERTAIN:
+        if not self.reads_in_bulk or (sure and self.bulk_absence is not Absence.CERTAIN):
             return await self._get_each(keys, consistency, timeout)
         return await self._get_bulk(keys, consistency, timeout)
 

@@ -34,9 +34,11 @@ class SqlStore(DaprStore):
         kind: Kind = SQL,
         probes: KindProbes | None = None,
         bulk_absence: Absence = Absence.LIKELY,
+        reads_in_bulk: bool = True,
     ) -> None:
         """Speaks to ``component``; ``bulk_absence`` says what it means that a bulk read found nothing under a key."""
         super().__init__(sidecar, component, shared=shared, kind=kind, probes=probes)
+        self.reads_in_bulk = reads_in_bulk
         self.bulk_absence = bulk_absence
 
     @property
