@@ -46,7 +46,7 @@ def commands(page: Path, program: str) -> list[str]:
     return [line for line in lines if line.startswith(f"{program} ")]
 
 
-EXAMPLES = blocks(ROOT / "docs" / "clients.md", "python")
+EXAMPLES = blocks(ROOT / "docs" / "clients" / "python.md", "python")
 
 
 @pytest.fixture(scope="module")
@@ -131,10 +131,10 @@ async def test_examples_of_the_client_run(number: int, service: str) -> None:
     if "keepstate.sync" in source:  # a program of its own: it would block this loop
         await run(sys.executable, "-c", source)
         return
-    code = compile(source, "clients.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    code = compile(source, "python.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     # A namespace for each, so that no example meets another's records.
     async with Client(service, namespace=f"example {number}") as state:
-        running = eval(code, {"state": state, "__name__": "clients.md"})
+        running = eval(code, {"state": state, "__name__": "python.md"})
         if inspect.isawaitable(running):  # not where nothing in it is awaited
             await running
 
@@ -168,7 +168,7 @@ def test_the_documented_default_is_the_default(name: str, monkeypatch: pytest.Mo
 
 
 def test_every_error_of_the_client_is_documented() -> None:
-    page = (ROOT / "docs" / "clients.md").read_text()
+    page = (ROOT / "docs" / "clients" / "python.md").read_text()
     others = {"KeepstateError", "FieldViolation"}
     assert {name for name in errors.__all__ if f"`{name}`" not in page} <= others
 

@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19keepstate/v1/errors.proto\x12\x0ckeepstate.v1*\xd9\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x45RROR_REASON_RECORD_NOT_FOUND\x10\x01\x12&\n\"ERROR_REASON_RECORD_ALREADY_EXISTS\x10\x02\x12\x1e\n\x1a\x45RROR_REASON_ETAG_MISMATCH\x10\x03\x12\x1f\n\x1b\x45RROR_REASON_INVALID_FIELDS\x10\x04\x12 \n\x1c\x45RROR_REASON_STORE_NOT_FOUND\x10\x05\x12%\n!ERROR_REASON_UNSUPPORTED_BY_STORE\x10\x06\x12\"\n\x1e\x45RROR_REASON_STORE_UNAVAILABLE\x10\x07\x12 \n\x1c\x45RROR_REASON_OUTCOME_UNKNOWN\x10\x08\x12\"\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\t\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\n\x12 \n\x1c\x45RROR_REASON_NOT_IMPLEMENTED\x10\x0b\x12%\n!ERROR_REASON_TRANSACTION_CONFLICT\x10\x0c\x12 \n\x1c\x45RROR_REASON_UNAUTHENTICATED\x10\r\x12\"\n\x1e\x45RROR_REASON_PERMISSION_DENIED\x10\x0e\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x0f\x12&\n\"ERROR_REASON_UPDATE_NOT_APPLICABLE\x10\x10\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19keepstate/v1/errors.proto\x12\x0ckeepstate.v1*\xd9\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x45RROR_REASON_RECORD_NOT_FOUND\x10\x01\x12&\n\"ERROR_REASON_RECORD_ALREADY_EXISTS\x10\x02\x12\x1e\n\x1a\x45RROR_REASON_ETAG_MISMATCH\x10\x03\x12\x1f\n\x1b\x45RROR_REASON_INVALID_FIELDS\x10\x04\x12 \n\x1c\x45RROR_REASON_STORE_NOT_FOUND\x10\x05\x12%\n!ERROR_REASON_UNSUPPORTED_BY_STORE\x10\x06\x12\"\n\x1e\x45RROR_REASON_STORE_UNAVAILABLE\x10\x07\x12 \n\x1c\x45RROR_REASON_OUTCOME_UNKNOWN\x10\x08\x12\"\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\t\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\n\x12 \n\x1c\x45RROR_REASON_NOT_IMPLEMENTED\x10\x0b\x12%\n!ERROR_REASON_TRANSACTION_CONFLICT\x10\x0c\x12 \n\x1c\x45RROR_REASON_UNAUTHENTICATED\x10\r\x12\"\n\x1e\x45RROR_REASON_PERMISSION_DENIED\x10\x0e\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x0f\x12&\n\"ERROR_REASON_UPDATE_NOT_APPLICABLE\x10\x10\x42\\\n\x16io.github.keepstate.v1P\x01Z@github.com/keepstate/keepstate/client/go/keepstatev1;keepstatev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keepstate.v1.errors_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\026io.github.keepstate.v1P\001Z@github.com/keepstate/keepstate/client/go/keepstatev1;keepstatev1'
   _globals['_ERRORREASON']._serialized_start=44
   _globals['_ERRORREASON']._serialized_end=645
 # @@protoc_insertion_point(module_scope)

@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19keepstate/v1/record.proto\x12\x0ckeepstate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\";\n\nRecordName\x12\r\n\x05store\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\"\xf6\x01\n\x06Record\x12&\n\x04name\x18\x01 \x01(\x0b\x32\x18.keepstate.v1.RecordName\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"O\n\x0cPrecondition\x12\x10\n\x06\x61\x62sent\x18\x01 \x01(\x08H\x00\x12\x10\n\x06\x65xists\x18\x02 \x01(\x08H\x00\x12\x0e\n\x04\x65tag\x18\x03 \x01(\tH\x00\x42\x0b\n\tcondition\"l\n\tRequestId\x12\x0e\n\x06\x63lient\x18\x01 \x01(\x06\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12.\n\nfirst_sent\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r*\\\n\x0b\x43onsistency\x12\x1b\n\x17\x43ONSISTENCY_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43ONSISTENCY_STRONG\x10\x01\x12\x18\n\x14\x43ONSISTENCY_EVENTUAL\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19keepstate/v1/record.proto\x12\x0ckeepstate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\";\n\nRecordName\x12\r\n\x05store\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\"\xf6\x01\n\x06Record\x12&\n\x04name\x18\x01 \x01(\x0b\x32\x18.keepstate.v1.RecordName\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"O\n\x0cPrecondition\x12\x10\n\x06\x61\x62sent\x18\x01 \x01(\x08H\x00\x12\x10\n\x06\x65xists\x18\x02 \x01(\x08H\x00\x12\x0e\n\x04\x65tag\x18\x03 \x01(\tH\x00\x42\x0b\n\tcondition\"l\n\tRequestId\x12\x0e\n\x06\x63lient\x18\x01 \x01(\x06\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12.\n\nfirst_sent\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r*\\\n\x0b\x43onsistency\x12\x1b\n\x17\x43ONSISTENCY_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43ONSISTENCY_STRONG\x10\x01\x12\x18\n\x14\x43ONSISTENCY_EVENTUAL\x10\x02\x42\\\n\x16io.github.keepstate.v1P\x01Z@github.com/keepstate/keepstate/client/go/keepstatev1;keepstatev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keepstate.v1.record_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\026io.github.keepstate.v1P\001Z@github.com/keepstate/keepstate/client/go/keepstatev1;keepstatev1'
   _globals['_CONSISTENCY']._serialized_start=577
   _globals['_CONSISTENCY']._serialized_end=669
   _globals['_RECORDNAME']._serialized_start=76
