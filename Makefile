@@ -53,6 +53,7 @@ protos: setup  ## Make the Python stubs from proto/ again
 lock: setup  ## Renew the locked versions; UPGRADE=--upgrade for the newest
 	$(compile) requirements/uv.in -o requirements/uv.txt
 	$(compile) requirements/go.in -o requirements/go.txt
+	$(compile) requirements/node.in -o requirements/node.txt
 	$(compile) --no-deps requirements/data.in -o requirements/data.txt
 	$(compile) --extra server -c requirements/constraints.txt pyproject.toml requirements/build.in -o requirements/run.txt
 	$(compile) --extra server --group dev -c requirements/constraints.txt -c requirements/run.txt \

