@@ -74,7 +74,7 @@ async def _attempt(connection: Connection, items: Sequence[_Item], seconds: floa
     writes = any(item.request is not None for item in items)
     request = pb.BatchRequest(operations=[item.message for item in items])
     try:
-        response = await connection.send(connection.state_service.Batch, request, seconds, writes=writes)
+        response = await connection.send(lambda channel: channel.state.Batch, request, seconds, writes=writes)
         if len(response.results) != len(items):
             kind = OutcomeUnknown if writes else Internal
             raise kind(f"the service gave {len(response.results)} results for {len(items)} operations")

@@ -1,118 +1,83 @@
-"""The one channel that all views of a client share: deadlines, repeats, requests and the service's clock."""
+"""What all views of a client share: how the service is called, with deadlines, repeats, requests and its clock."""
 
 from __future__ import annotations
 
 __all__ = ["DEFAULT_TIMEOUT", "Connection", "request_of"]
 
 import asyncio
-import importlib.metadata
 import itertools
-import re
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
 from keepstate import errors
-from keepstate._clock import ServiceClock, elapsed
+from keepstate._channels import Channel, Channels, is_loopback
+from keepstate._clock import Sending, ServiceClock
+from keepstate._metadata import CallMetadata, Token
 from keepstate._repeats import DEFAULT_RETRY, Attempts, Part, Retry
 from keepstate._status import error_of_call
-from keepstate.tls import Tls, explained, read_files
+from keepstate.tls import Tls, explained
 from keepstate.v1 import record_pb2, store_service_pb2
 from keepstate.v1 import state_service_pb2 as pb
-from keepstate.v1.state_service_pb2_grpc import StateServiceStub
-from keepstate.v1.store_service_pb2_grpc import StoreServiceStub
-
-if TYPE_CHECKING:
-    from keepstate.v1.state_service_pb2_grpc import StateServiceAsyncStub
-    from keepstate.v1.store_service_pb2_grpc import StoreServiceAsyncStub
-
-MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-"""The largest message that the service takes and that is taken from it."""
 
 TIME_KEY = "keepstate-time"
 """The metadata in which every answer carries the service's time, RFC 3339 in UTC."""
-
-_LOOPBACK = re.compile(r"(localhost|127\.[0-9.]+|\[::1\]):")
 
 _sleep = asyncio.sleep  # so that tests need not wait
 
 Req = TypeVar("Req", bound=Message)
 Resp = TypeVar("Resp")
 
+Method: TypeAlias = Callable[[Channel], grpc.aio.UnaryUnaryMultiCallable[Req, Resp]]
+"""Finds a method of the service on a channel: each attempt is made on the one that is then in use."""
+
 DEFAULT_TIMEOUT = timedelta(seconds=10)
 
 
 class Connection:
-    """Calls the service. Opened by the first use, in the event loop of that use."""
+    """Calls the service. Opened by the first use, in the event loop of that use.
 
-    def __init__(self, address: str, *, timeout: timedelta, retry: Retry | None, tls: Tls | None = None) -> None:
-        if address.startswith(("http://", "https://")):
-            raise ValueError(f"address must be host:port, without a scheme: {address!r}")
-        if ":" not in address:  # gRPC would call port 443
-            raise ValueError(f"address must be host:port: {address!r}")
-        self._address = address
+    Raises:
+        ValueError: an argument is wrong; the message names it.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout: timedelta,
+        retry: Retry | None,
+        tls: Tls | None = None,
+        token: Token | None = None,
+        metadata: Mapping[str, str | bytes] | None = None,
+    ) -> None:
+        self._channels = Channels(address, tls)
+        self._metadata = CallMetadata(token, metadata or {})
+        if token is not None and tls is None and not is_loopback(address):
+            raise ValueError(f"token: without TLS it is sent to this machine's loopback alone, not to {address!r}")
         self._tls = tls
-        self._pem = read_files(tls) if tls else None
         self._timeout = _seconds(timeout)
         self._retry = retry
         self._clock = ServiceClock()
         self._write_numbers = itertools.count(1)
-        # The last one is in use. Others are left to calls that were begun on them.
-        self._channels: list[_Channel] = []
         self._learning = asyncio.Lock()
-        self._closed = False
 
     @property
     def retry(self) -> Retry:
         """How to pause before something is tried again, whether calls are repeated or not."""
         return self._retry or DEFAULT_RETRY
 
-    @property
-    def state_service(self) -> StateServiceAsyncStub:
-        """The state service's methods, to give to ``call``."""
-        return self._open().state_service
-
-    @property
-    def store_service(self) -> StoreServiceAsyncStub:
-        """The store service's methods, to give to ``call``."""
-        return self._open().store_service
-
-    def _open(self) -> _Channel:
-        if self._closed:
-            raise RuntimeError("the client is closed")
-        if not self._channels or self._renewed():
-            options = _options(self._address, self._tls)
-            if self._pem is None:
-                channel = grpc.aio.insecure_channel(self._address, options=options)
-            else:
-                channel = grpc.aio.secure_channel(self._address, self._pem.credentials, options=options)
-            self._channels.append(_Channel(channel))
-        return self._channels[-1]
-
-    def _renewed(self) -> bool:
-        """Whether the files of TLS are others than before, looked at where a connection must be made anyway."""
-        if self._tls is None or self._channels[-1].connected:
-            return False
-        try:
-            found = read_files(self._tls)
-        except ValueError:
-            return False  # as while they are being replaced; what was read before may do
-        before, self._pem = self._pem, found
-        return found != before
-
     async def close(self) -> None:
-        """Cut short what is under way and let the channel go."""
-        self._closed = True
-        for each in self._channels:
-            await each.channel.close()
+        """Cut short what is under way and let the connection go."""
+        await self._channels.close()
 
     @cached_property
     def _client_number(self) -> int:
@@ -126,7 +91,7 @@ class Connection:
 
     async def call(
         self,
-        method: grpc.aio.UnaryUnaryMultiCallable[Req, Resp],
+        method: Method[Req, Resp],
         message: Req,
         *,
         timeout: timedelta | None,
@@ -175,10 +140,10 @@ class Connection:
 
     async def pause(self, seconds: float, attempts: Attempts) -> bool:
         """Wait so long before another attempt. False: the time does not allow one, or the client was closed."""
-        if self._closed or seconds >= attempts.left:
+        if self._channels.closed or seconds >= attempts.left:
             return False
         await _sleep(seconds)
-        return attempts.left > 0 and not self._closed
+        return attempts.left > 0 and not self._channels.closed
 
     def renew(self, part: Part, failure: errors.KeepstateError) -> None:
         """Make a part whose last attempt failed so ready for the next."""
@@ -195,36 +160,52 @@ class Connection:
         """The service's time in nanoseconds since 1970."""
         return int(self._clock.now() * 1e9)
 
-    async def send(
-        self, method: grpc.aio.UnaryUnaryMultiCallable[Req, Resp], message: Req, seconds: float, *, writes: bool
-    ) -> Resp:
+    async def send(self, method: Method[Req, Resp], message: Req, seconds: float, *, writes: bool) -> Resp:
         """Call the service once.
 
         Raises:
             KeepstateError: the call failed.
         """
-        sent = elapsed()
-        call = method(message, timeout=seconds)
+        until = time.monotonic() + seconds
+        channel = self._channels.take()
+        try:
+            metadata = await self._metadata.of_attempt(seconds)
+            if self._channels.closed:
+                raise _closed(errors.Cancelled, nothing_sent=True)
+            return await self._send(method(channel), message, until - time.monotonic(), metadata, writes=writes)
+        finally:
+            await self._channels.give_back(channel)
+
+    async def _send(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Req, Resp],
+        message: Req,
+        seconds: float,
+        metadata: tuple[tuple[str, str | bytes], ...],
+        *,
+        writes: bool,
+    ) -> Resp:
+        sent = self._clock.sending()
+        call = method(message, timeout=seconds, metadata=metadata)
         try:
             response = await call
         except grpc.aio.AioRpcError as error:
-            self._observe(error.trailing_metadata(), sent=sent)
+            self._observe(error.trailing_metadata(), sent)
             failure = error_of_call(error, writes=writes)
             failure.message = explained(failure.message, self._tls)
             # An answer of the service says all there is to say. Otherwise gRPC's own account of it helps.
             raise failure from (None if failure.reason else error)
         except asyncio.CancelledError:
             # gRPC reports a channel closed under a call as if the caller's task had been cancelled.
-            if self._closed and (task := asyncio.current_task()) and not task.cancelling():
-                kind = errors.OutcomeUnknown if writes else errors.Cancelled
-                raise kind("the client was closed during the call", code=grpc.StatusCode.CANCELLED) from None
+            if self._channels.closed and (task := asyncio.current_task()) and not task.cancelling():
+                raise _closed(errors.OutcomeUnknown if writes else errors.Cancelled) from None
             raise
-        self._observe(await call.trailing_metadata(), sent=sent)
+        self._observe(await call.trailing_metadata(), sent)
         return response
 
-    def _observe(self, metadata: grpc.aio.Metadata | None, *, sent: float) -> None:
+    def _observe(self, metadata: grpc.aio.Metadata | None, sent: Sending) -> None:
         if metadata and isinstance(stamp := metadata.get(TIME_KEY), str):
-            self._clock.observe(stamp, sent=sent, received=elapsed())
+            self._clock.observe(stamp, sent)
 
     async def _learn_time(self, seconds: float) -> None:
         """Ask for the service's time before the first write: by a wrong one it would be refused, or taken for old."""
@@ -237,25 +218,11 @@ class Connection:
                 # Refusals tell the time too. Where nobody answers, the write's own failure says it better.
                 with suppress(errors.KeepstateError):
                     await self.send(
-                        self.store_service.GetStore,
+                        lambda channel: channel.store.GetStore,
                         store_service_pb2.GetStoreRequest(),
                         until - time.monotonic(),
                         writes=False,
                     )
-
-
-class _Channel:
-    """A channel with the stubs on it."""
-
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self.channel = channel
-        self.state_service = StateServiceStub(channel)
-        self.store_service = StoreServiceStub(channel)
-
-    @property
-    def connected(self) -> bool:
-        """Whether there is a connection, or one is being made."""
-        return self.channel.get_state() in (grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.CONNECTING)
 
 
 def request_of(message: Message) -> record_pb2.RequestId | None:
@@ -269,25 +236,9 @@ def request_of(message: Message) -> record_pb2.RequestId | None:
     return None
 
 
-def _options(address: str, tls: Tls | None) -> list[tuple[str, str | int]]:
-    named = [] if tls is None or tls.server_name is None else [("grpc.ssl_target_name_override", tls.server_name)]
-    # What http_proxy names cannot reach this machine's loopback.
-    direct = [("grpc.enable_http_proxy", 0)] if _LOOPBACK.match(address) else []
-    return [
-        *named,
-        *direct,
-        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.keepalive_time_ms", 60_000),  # the service lets clients ping every 10 s; proxies may not
-        ("grpc.keepalive_timeout_ms", 20_000),
-        ("grpc.keepalive_permit_without_calls", 1),  # so that a dead connection is noticed before the next call
-        ("grpc.initial_reconnect_backoff_ms", 100),  # a second by default: longer than a service needs to restart
-        ("grpc.max_reconnect_backoff_ms", 5_000),
-        # What is repeated is decided here, with the request's attempt counted, and not by gRPC's service config.
-        ("grpc.enable_retries", 0),
-        ("grpc.service_config_disable_resolution", 1),
-        ("grpc.primary_user_agent", f"keepstate-python/{importlib.metadata.version('keepstate')}"),
-    ]
+def _closed(kind: type[errors.KeepstateError], *, nothing_sent: bool = False) -> errors.KeepstateError:
+    words = "the client was closed during the call"
+    return kind(words, code=grpc.StatusCode.CANCELLED, nothing_sent=nothing_sent)
 
 
 def _seconds(timeout: timedelta) -> float:

@@ -17,8 +17,9 @@ async def read_snapshot(
     connection: Connection, names: Sequence[record_pb2.RecordName], timeout: timedelta | None
 ) -> list[record_pb2.Record | None]:
     """Read the records of these names, 1 to 100, in their order. None: there is none."""
-    method = connection.state_service.Snapshot
-    response = await connection.call(method, pb.SnapshotRequest(names=names), timeout=timeout, writes=False)
+    response = await connection.call(
+        lambda channel: channel.state.Snapshot, pb.SnapshotRequest(names=names), timeout=timeout, writes=False
+    )
     if len(response.items) != len(names):
         raise Internal(f"the service gave {len(response.items)} records for {len(names)} names")
     return [item.record if item.HasField("record") else None for item in response.items]

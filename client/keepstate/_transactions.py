@@ -114,8 +114,9 @@ class Transactions(Generic[V]):
             updates=[self._scope.update(update, None) for update in updates],
             request=self._connection.next_request(),
         )
-        method = self._connection.state_service.Transact
-        return messages.committed(await self._connection.call(method, request, timeout=timeout, writes=True))
+        return messages.committed(
+            await self._connection.call(lambda channel: channel.state.Transact, request, timeout=timeout, writes=True)
+        )
 
     async def snapshot(self, names: Iterable[Name], *, timeout: timedelta | None = None) -> dict[Name, Record[V]]:
         """Read up to 100 records as they were at one moment.

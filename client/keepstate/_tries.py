@@ -101,8 +101,9 @@ class Try:
         """
         if request.puts or request.deletes or request.updates:
             request.request.CopyFrom(self._connection.next_request())
-            method = self._connection.state_service.Transact
-            await self._connection.call(method, request, timeout=self._left, writes=True)
+            await self._connection.call(
+                lambda channel: channel.state.Transact, request, timeout=self._left, writes=True
+            )
         elif len(request.checks) > 1 or self._writes:  # one record that was only read was read as of one moment
             await self._verify(request.checks)
 
@@ -124,9 +125,10 @@ class Try:
             _must_hold(_name(check.name), check.precondition, record)
 
     async def _get(self, request: pb.GetRequest) -> record_pb2.Record | None:
-        method = self._connection.state_service.Get
         try:
-            response = await self._connection.call(method, request, timeout=self._left, writes=False)
+            response = await self._connection.call(
+                lambda channel: channel.state.Get, request, timeout=self._left, writes=False
+            )
         except NotFound as error:
             if messages.is_missing(error):
                 return None

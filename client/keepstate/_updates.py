@@ -37,8 +37,9 @@ class Updates:
             EncodeError: JSON cannot say what it carries. Nothing was sent.
         """
         request = self._scope.update(operation, self._connection.next_request())
-        method = self._connection.state_service.Update
-        return messages.updated(await self._connection.call(method, request, timeout=timeout, writes=True))
+        return messages.updated(
+            await self._connection.call(lambda channel: channel.state.Update, request, timeout=timeout, writes=True)
+        )
 
     async def increment(
         self,

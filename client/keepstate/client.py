@@ -4,12 +4,14 @@ from __future__ import annotations
 
 __all__ = ["Client"]
 
+from collections.abc import Mapping
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from keepstate._connection import DEFAULT_TIMEOUT, Connection
 from keepstate._messages import Scope
+from keepstate._metadata import Token
 from keepstate._repeats import DEFAULT_RETRY, Retry
 from keepstate.codecs import Codec, Json
 from keepstate.state import State
@@ -39,6 +41,8 @@ class Client(State[V]):
         timeout: timedelta = ...,
         retry: Retry | None = ...,
         tls: Tls | None = ...,
+        token: Token | None = ...,
+        metadata: Mapping[str, str | bytes] | None = ...,
     ) -> None: ...
 
     @overload
@@ -52,6 +56,8 @@ class Client(State[V]):
         timeout: timedelta = ...,
         retry: Retry | None = ...,
         tls: Tls | None = ...,
+        token: Token | None = ...,
+        metadata: Mapping[str, str | bytes] | None = ...,
     ) -> None: ...
 
     def __init__(
@@ -64,22 +70,31 @@ class Client(State[V]):
         timeout: timedelta = DEFAULT_TIMEOUT,
         retry: Retry | None = DEFAULT_RETRY,
         tls: Tls | None = None,
+        token: Token | None = None,
+        metadata: Mapping[str, str | bytes] | None = None,
     ) -> None:
         """Make a client. Nothing is sent yet.
 
         Args:
-            address: ``host:port``, or another gRPC target such as ``dns:///host:port`` or ``unix:/path``.
+            address: ``host:port``.
             codec: how values become bytes, unless a view or a call has another. JSON by default.
             namespace: empty: the default namespace.
             store: the Dapr state component that keeps the records. Empty: the service's default store.
             timeout: how long a call may take, with its repeats, unless the call has its own.
             retry: how calls are repeated when the service is unavailable or an answer was lost. None: not at all.
             tls: how the connection is encrypted. None: not at all, for a service on this machine.
+            token: says who calls, in the metadata ``authorization`` of each call. A function is asked before each
+                attempt, in the event loop: it must not block, and may be asynchronous. Where it fails the call is
+                ``Unauthenticated``, with what it raised as the cause.
+            metadata: more metadata, the same with every call. Values are bytes where the name ends in ``-bin``, else
+                printable ASCII.
 
         Raises:
-            ValueError: the address has a scheme, or a file of ``tls`` is not what it should be.
+            ValueError: the address is not ``host:port``, a file of ``tls`` is not what it should be, the token or the
+                metadata cannot be sent, or there is a token without ``tls`` and the host is not localhost, of
+                127.0.0.0/8, or [::1].
         """
-        connection = Connection(address, timeout=timeout, retry=retry, tls=tls)
+        connection = Connection(address, timeout=timeout, retry=retry, tls=tls, token=token, metadata=metadata)
         super().__init__(connection, Scope(store=store, namespace=namespace, codec=codec or Json()))
 
     async def close(self) -> None:

@@ -205,8 +205,9 @@ class State(ManyRecords[V], Transactions[V], Updates):
             consistency=consistency,
         )
         request = self._scope.put(operation, self._connection.next_request())
-        method = self._connection.state_service.Put
-        return (await self._connection.call(method, request, timeout=timeout, writes=True)).etag
+        return (
+            await self._connection.call(lambda channel: channel.state.Put, request, timeout=timeout, writes=True)
+        ).etag
 
     async def delete(
         self,
@@ -226,8 +227,9 @@ class State(ManyRecords[V], Transactions[V], Updates):
         """
         operation = Delete(key, if_exists=if_exists, if_etag=if_etag, consistency=consistency)
         request = self._scope.delete(operation, self._connection.next_request())
-        method = self._connection.state_service.Delete
-        return (await self._connection.call(method, request, timeout=timeout, writes=True)).existed
+        return (
+            await self._connection.call(lambda channel: channel.state.Delete, request, timeout=timeout, writes=True)
+        ).existed
 
     async def touch(
         self,
@@ -254,14 +256,16 @@ class State(ManyRecords[V], Transactions[V], Updates):
         """
         operation = Touch(key, ttl=ttl, expire_at=expire_at, never=never, if_etag=if_etag, consistency=consistency)
         request = self._scope.touch(operation, self._connection.next_request())
-        method = self._connection.state_service.Touch
-        return messages.touched(await self._connection.call(method, request, timeout=timeout, writes=True))
+        return messages.touched(
+            await self._connection.call(lambda channel: channel.state.Touch, request, timeout=timeout, writes=True)
+        )
 
     async def stores(self, *, timeout: timedelta | None = None) -> list[StoreInfo]:
         """List the stores by name, with the promises that each one keeps."""
-        method = self._connection.store_service.ListStores
         request = store_service_pb2.ListStoresRequest()
-        response = await self._connection.call(method, request, timeout=timeout, writes=False)
+        response = await self._connection.call(
+            lambda channel: channel.store.ListStores, request, timeout=timeout, writes=False
+        )
         return [messages.store_info(store) for store in response.stores]
 
     async def store_info(self, *, timeout: timedelta | None = None) -> StoreInfo:
@@ -270,9 +274,10 @@ class State(ManyRecords[V], Transactions[V], Updates):
         Raises:
             StoreNotFound: there is no such store.
         """
-        method = self._connection.store_service.GetStore
         request = store_service_pb2.GetStoreRequest(name=self._scope.store)
-        response = await self._connection.call(method, request, timeout=timeout, writes=False)
+        response = await self._connection.call(
+            lambda channel: channel.store.GetStore, request, timeout=timeout, writes=False
+        )
         return messages.store_info(response.store)
 
     async def probe(self, *, timeout: timedelta | None = None) -> Probe:
@@ -288,16 +293,20 @@ class State(ManyRecords[V], Transactions[V], Updates):
             StoreNotFound: there is no such store.
             ResourceExhausted: it is being probed already.
         """
-        method = self._connection.store_service.ProbeStore
         request = store_service_pb2.ProbeStoreRequest(name=self._scope.store)
         timeout = probes.DEFAULT_TIMEOUT if timeout is None else timeout
-        return probes.probe(await self._connection.call(method, request, timeout=timeout, writes=False))
+        return probes.probe(
+            await self._connection.call(
+                lambda channel: channel.store.ProbeStore, request, timeout=timeout, writes=False
+            )
+        )
 
     async def _get(self, operation: Get, timeout: timedelta | None) -> Record[Any] | None:
         request = self._scope.get(operation)
-        method = self._connection.state_service.Get
         try:
-            response = await self._connection.call(method, request, timeout=timeout, writes=False)
+            response = await self._connection.call(
+                lambda channel: channel.state.Get, request, timeout=timeout, writes=False
+            )
         except NotFound as error:
             if messages.is_missing(error):
                 return None

@@ -13,7 +13,7 @@ __all__ = ["Client", "State", "Transaction"]
 import asyncio
 import functools
 from asyncio import run_coroutine_threadsafe
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
 from queue import SimpleQueue
 from types import TracebackType
@@ -22,6 +22,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeAlias, TypeVa
 from keepstate import client, state, transaction
 from keepstate._connection import DEFAULT_TIMEOUT
 from keepstate._loop_thread import running_loop, wait_for
+from keepstate._metadata import Token
 from keepstate._repeats import DEFAULT_RETRY, Retry
 from keepstate.codecs import Codec
 from keepstate.tls import Tls
@@ -191,6 +192,8 @@ class Client(State[V]):
         timeout: timedelta = ...,
         retry: Retry | None = ...,
         tls: Tls | None = ...,
+        token: Token | None = ...,
+        metadata: Mapping[str, str | bytes] | None = ...,
     ) -> None: ...
 
     @overload
@@ -204,6 +207,8 @@ class Client(State[V]):
         timeout: timedelta = ...,
         retry: Retry | None = ...,
         tls: Tls | None = ...,
+        token: Token | None = ...,
+        metadata: Mapping[str, str | bytes] | None = ...,
     ) -> None: ...
 
     def __init__(
@@ -216,11 +221,24 @@ class Client(State[V]):
         timeout: timedelta = DEFAULT_TIMEOUT,
         retry: Retry | None = DEFAULT_RETRY,
         tls: Tls | None = None,
+        token: Token | None = None,
+        metadata: Mapping[str, str | bytes] | None = None,
     ) -> None:
-        """Make a client. Nothing is sent yet. The arguments are those of ``keepstate.Client``."""
+        """Make a client. Nothing is sent yet. The arguments are those of ``keepstate.Client``.
+
+        A ``token`` that is a function is asked in the one thread that works for all clients of the process.
+        """
         options: dict[str, Any] = {} if codec is None else {"codec": codec}
         self._client: client.Client[V] = client.Client(
-            address, namespace=namespace, store=store, timeout=timeout, retry=retry, tls=tls, **options
+            address,
+            namespace=namespace,
+            store=store,
+            timeout=timeout,
+            retry=retry,
+            tls=tls,
+            token=token,
+            metadata=metadata,
+            **options,
         )
         super().__init__(self._client)
 

@@ -55,6 +55,7 @@ async def _call(target: Target, work: Callable[[State[Any]], Awaitable[T]]) -> T
     client = Client(
         target.address,
         tls=target.tls,
+        token=target.token,
         codec=Bytes(),
         namespace=target.namespace,
         store=target.store,

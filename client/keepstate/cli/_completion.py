@@ -57,7 +57,8 @@ def store_names(context: typer.Context, incomplete: str) -> list[str]:
 
     async def ask() -> list[str]:
         target = target_of(context.params)
-        async with Client(target.address, tls=target.tls, timeout=_LONGEST_WAIT, retry=None) as state:
+        client = Client(target.address, tls=target.tls, token=target.token, timeout=_LONGEST_WAIT, retry=None)
+        async with client as state:
             return [info.name for info in await state.stores()]
 
     try:

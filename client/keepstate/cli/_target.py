@@ -4,8 +4,9 @@ from __future__ import annotations
 
 __all__ = ["Target", "target_of", "with_target"]
 
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +28,7 @@ class Target:
     namespace: str = ""
     timeout: timedelta | None = None
     tls: Tls | None = None
+    token: str | None = field(default=None, repr=False)
 
 
 def _target(
@@ -76,12 +78,38 @@ def _target(
             help="The name in the service's certificate; else the address's host.",
         ),
     ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file",
+            envvar="KEEPSTATE_TOKEN_FILE",
+            help="A file with the token that says who calls; else that in KEEPSTATE_TOKEN.",
+        ),
+    ] = None,
 ) -> Target:
     if (tls_client_cert is None) != (tls_client_key is None):
         raise typer.BadParameter("give both --tls-client-cert and --tls-client-key, or none of them")
     wanted = Tls(ca=tls_ca, client_cert=tls_client_cert, client_key=tls_client_key, server_name=tls_server_name)
     secure = tls or wanted != Tls()
-    return Target(address=address, store=store, namespace=namespace, timeout=timeout, tls=wanted if secure else None)
+    return Target(
+        address=address,
+        store=store,
+        namespace=namespace,
+        timeout=timeout,
+        tls=wanted if secure else None,
+        token=_token(token_file),
+    )
+
+
+def _token(file: Path | None) -> str | None:
+    # Not a flag's value: every user of the machine can read those.
+    if file is None:
+        return os.environ.get("KEEPSTATE_TOKEN") or None
+    try:
+        return file.read_text("utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        words = error.strerror if isinstance(error, OSError) else "it is not a text"
+        raise typer.BadParameter(f"--token-file: cannot read {file}: {words}") from None
 
 
 def with_target(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -110,6 +110,8 @@ class FakeService:
         self.records: dict[tuple[str, str, str], record_pb2.Record] = {}
         self.remembered: dict[tuple[int, int], Message] = {}
         self.calls: list[tuple[str, Any]] = []
+        self.metadata: list[dict[str, str | bytes]] = []
+        """Of every call, also of those that ask for the time."""
         self.script: deque[Refusal | Handler] = deque()
         self.clock: Callable[[], float] = time.time
         self.answer_limit: int | None = None
@@ -175,6 +177,7 @@ class FakeService:
 
     def _handler(self, name: str, method: Callable[[Any], Message]) -> Any:
         async def handle(request: Any, context: Any) -> Any:
+            self.metadata.append(dict(context.invocation_metadata()))
             if name == "GetStore" and not request.name:
                 # So a client asks for the time before its first write: beside the point of most tests, so not scripted.
                 context.set_trailing_metadata((("keepstate-time", self._stamp()),))

@@ -147,10 +147,24 @@ def test_making_a_client_needs_no_event_loop() -> None:
     Client("localhost:7400").namespace("n").store("s")
 
 
-@pytest.mark.parametrize("address", ["http://localhost:7400", "https://localhost:7400"])
+@pytest.mark.parametrize("address", ["http://localhost:7400", "https://localhost:7400", "dns:///localhost:7400"])
 def test_an_address_has_no_scheme(address: str) -> None:
     with pytest.raises(ValueError, match="without a scheme"):
         Client(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "localhost", "[::1]", "::1", "localhost:", "localhost:http", "localhost:0", "localhost:65536", ":7400"],
+)
+def test_an_address_has_a_host_and_a_port(address: str) -> None:
+    with pytest.raises(ValueError, match="address must be host:port"):
+        Client(address)
+
+
+@pytest.mark.parametrize("address", ["keepstate_1.local:7400", "192.168.0.1:1", "[fe80::1]:65535"])
+def test_names_and_numbers_are_addresses(address: str) -> None:
+    Client(address)
 
 
 async def test_messages_up_to_16_mib_pass(state: Client[Any], service: FakeService) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.client.fake_service import FakeService
+
 KEEPSTATE = Path(sys.executable).with_name("keepstate")
 
 
@@ -94,6 +96,17 @@ async def test_where_nobody_answers_nothing_is_offered_and_nothing_said(environm
     assert await offered(environment, "keepstate", "get", "a", "--store", "") == []
     environment["KEEPSTATE_TLS_CA"] = "/nowhere"
     assert await offered(environment, "keepstate", "stores", "") == []
+
+
+async def test_who_asks_for_stores_shows_the_token(
+    environment: dict[str, str], service: FakeService, tmp_path: Path
+) -> None:
+    environment["KEEPSTATE_TOKEN"] = "t0"
+    assert await offered(environment, "keepstate", "stores", "mem") == ["memory"]
+    (tmp_path / "token").write_text("t1")
+    line = ("keepstate", "get", "a", "--token-file", str(tmp_path / "token"), "--store", "mem")
+    assert await offered(environment, *line) == ["memory"]
+    assert [each["authorization"] for each in service.metadata] == ["Bearer t0", "Bearer t1"]
 
 
 class Terminal:

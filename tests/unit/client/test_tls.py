@@ -13,6 +13,8 @@ import grpc
 import grpc.aio
 import pytest
 
+import keepstate._channels
+import keepstate._connection
 from keepstate import Client, Tls, Unavailable, sync
 from keepstate.v1 import state_service_pb2
 from keepstate.v1.state_service_pb2_grpc import StateServiceStub
@@ -282,3 +284,68 @@ async def test_files_that_are_gone_later_do_no_harm(serve: Serve, files: Files) 
         copy.unlink()
         for _ in range(2):
             assert await state.get("nobody") is None
+
+
+async def test_certificates_that_are_renewed_while_the_service_is_away_leave_one_channel(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(files.ca.read_bytes())
+    made: list[grpc.aio.Channel] = []
+    make = grpc.aio.secure_channel
+
+    def noted(*arguments: Any, **named: Any) -> grpc.aio.Channel:
+        made.append(make(*arguments, **named))
+        return made[-1]
+
+    monkeypatch.setattr(grpc.aio, "secure_channel", noted)
+    async with Client("localhost:1", tls=Tls(ca=ca), retry=None) as state:
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                await state.get("a")
+            ca.write_bytes(ca.read_bytes() + files.ca.read_bytes())
+        with pytest.raises(Unavailable):
+            await state.get("a")
+        states = [each.get_state() for each in made]
+    assert len(states) == 4
+    assert [each is grpc.ChannelConnectivity.SHUTDOWN for each in states] == [True, True, True, False]
+
+
+async def test_a_call_that_is_repeated_goes_on_with_the_certificate_that_came_meanwhile(
+    serve: Serve, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(files.other_ca.read_bytes())
+
+    async def renew(_: float) -> None:
+        ca.write_bytes(files.ca.read_bytes())
+
+    monkeypatch.setattr(keepstate._connection, "_sleep", renew)
+    async with Client(await serve(files.service), tls=Tls(ca=ca)) as state:
+        assert await state.get("nobody", default="answered") == "answered"
+
+
+async def test_a_call_under_way_ends_on_the_channel_on_which_it_was_begun(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, ca = FakeService(), tmp_path / "ca.pem"
+    server, address = await service.serve(server_credentials(files.service, None))
+    arrived, over = asyncio.Event(), asyncio.Event()
+
+    async def hang(request: Any, context: Any) -> None:
+        arrived.set()
+        await over.wait()
+
+    ca.write_bytes(files.ca.read_bytes())
+    service.script.append(hang)
+    async with Client(address, tls=Tls(ca=ca)) as state:
+        slow = asyncio.create_task(state.get("a", default="slow"))
+        await arrived.wait()
+        with monkeypatch.context() as patch:  # as in an outage that the call lives through
+            patch.setattr(keepstate._channels.Channel, "connected", False)
+            ca.write_bytes(ca.read_bytes() + files.ca.read_bytes())
+            assert await state.get("b", default="quick") == "quick"
+        assert not slow.done()
+        over.set()
+        assert await slow == "slow"
+    await server.stop(None)
