@@ -26,7 +26,7 @@ SERVICES = ("keepstate", "daprd", "redis")
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """The compose project of this run, with a port and a name for the image of its own."""
+    """The compose project of this run, with a port of its own."""
 
     project: str
     port: int
@@ -76,19 +76,15 @@ def client() -> Iterator[DockerClient]:
 
 
 @pytest.fixture(scope="module")
-def stack(containers: Containers, client: DockerClient) -> Iterator[Stack]:
+def stack(containers: Containers) -> Iterator[Stack]:
     """It is up when a test begins, and has no records but the tests'."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    client.client.images.get(containers.keepstate_image).tag("keepstate-test/keepstate", containers.run)
-    stack = Stack(project=project_of(containers.run), port=port, image=f"keepstate-test/keepstate:{containers.run}")
-    try:
-        stack.make("up")
-        yield stack
-        stack.make("down", "ARGS=-v")
-    finally:
-        client.client.images.remove(stack.image, noprune=True)
+    stack = Stack(project=project_of(containers.run), port=port, image=containers.keepstate_image)
+    stack.make("up")
+    yield stack
+    stack.make("down", "ARGS=-v")
 
 
 def test_make_up_starts_three_containers_and_says_how_to_call_the_service(stack: Stack, client: DockerClient) -> None:

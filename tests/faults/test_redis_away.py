@@ -101,7 +101,7 @@ async def test_a_write_that_was_answered_survives_a_kill_of_redis(api: Api, redi
     for key in keys:
         stands = await settled(api, key)
         assert stands is not None
-        # appendfsync everysec: a kill of the process alone loses nothing that was written to the file.
+        # A kill of the process alone loses nothing that was written to the file, as each write was before its answer.
         assert int(stands) - int(acknowledged[key]) in (0, 1), "at most the write in flight came on top"
 
 

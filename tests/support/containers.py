@@ -107,12 +107,17 @@ class Containers:
 
     @cached_property
     def keepstate_image(self) -> str:
-        """The id of the service's image, built from this folder."""
+        """The name of the service's image, built from this folder.
+
+        It is this run's own: another run may build the image anew from another folder, which takes the common name.
+        """
         environment = os.environ | {"KEEPSTATE_IMAGE": "keepstate-test/keepstate:local"}
         done = subprocess.run([IMAGE_SCRIPT], env=environment, capture_output=True, text=True, timeout=900, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"the image was not built\n{done.stderr}")
-        return done.stdout.strip()
+        name = reaper.image_of(self.run)
+        DockerClient().client.images.get(done.stdout.strip()).tag(name)
+        return name
 
     def sidecar(
         self, app_id: str, *, resources_path: Path = COMPONENTS, arguments: Sequence[str] = ()

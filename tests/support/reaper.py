@@ -1,4 +1,4 @@
-"""Removes a test run's containers, networks and volumes when the run ends, however it ends.
+"""Removes a test run's containers, networks, volumes and its name for the image when the run ends, however it ends.
 
 The run starts this program with a pipe as its stdin, whose other end closes when the run is over or killed: then the
 read below returns. It is started in a session of its own, so that a Ctrl-C at the terminal does not reach it.
@@ -29,6 +29,11 @@ _LATECOMERS = 3.0
 def project_of(run: str) -> str:
     """The name of the run's compose project."""
     return f"keepstate-{run}"
+
+
+def image_of(run: str) -> str:
+    """The run's own name for the service's image."""
+    return f"keepstate-test/keepstate:{run}"
 
 
 def belongings(client: docker.DockerClient, run: str) -> list[Container | Network | Volume]:
@@ -64,6 +69,8 @@ def main(run: str) -> int:
                 remove(thing)
             quiet_since = time.monotonic()
         elif orderly or time.monotonic() - quiet_since > _LATECOMERS:
+            with contextlib.suppress(APIError):  # it had none, or somebody else's container uses it
+                client.images.remove(image_of(run), noprune=True)
             return 0
         else:
             time.sleep(0.2)

@@ -195,6 +195,9 @@ class RedisContainer(Server):
             "protected-mode": "no",
             "maxmemory-policy": "noeviction",
             "appendonly": "yes",
+            # By everysec, Redis keeps what it has acknowledged in memory while the disk is slow, for up to 2 s, and a
+            # kill takes that along. Left to the system, each write is handed over before it is acknowledged.
+            "appendfsync": "no",
             "save": "",
         }
         command = ["redis-server"]

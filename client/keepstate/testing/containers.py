@@ -37,6 +37,8 @@ _HEALTH_PORT: Final = 7401
 _COMPONENTS: Final = "/components"
 _MACHINE: Final = "host.docker.internal"
 _START_SECONDS: Final = 60
+_ENDING: Final = b"daprd will exit gracefully"
+"""daprd that could not load a component says so, is healthy for some milliseconds, and ends."""
 _LOG_LINES: Final = 30
 
 
@@ -149,7 +151,7 @@ class DaprContainer(DockerContainer):
         self.with_exposed_ports(_GRPC_PORT, _HTTP_PORT)
         for name, document in _files(components).items():
             self.with_copy_into_container(document, f"{_COMPONENTS}/{name}")
-        self.waiting_for(_Answer(_HTTP_PORT, "/v1.0/healthz/outbound", HTTPStatus.NO_CONTENT))
+        self.waiting_for(_Answer(_HTTP_PORT, "/v1.0/healthz/outbound", HTTPStatus.NO_CONTENT, ending=_ENDING))
 
     @property
     def grpc_address(self) -> str:
@@ -238,11 +240,13 @@ class KeepstateContainer(DockerContainer):
 class _Answer(WaitStrategy):
     """Waits until GET is answered with a status, and no longer than the container runs."""
 
-    def __init__(self, port: int, path: str, status: HTTPStatus) -> None:
+    def __init__(self, port: int, path: str, status: HTTPStatus, *, ending: bytes | None = None) -> None:
+        """``ending``: what the log says of one that answers so and is about to end."""
         super().__init__()
         self._port = port
         self._path = path
         self._status = status
+        self._ending = ending
         self.with_startup_timeout(_START_SECONDS).with_poll_interval(0.05)
 
     def wait_until_ready(self, container: WaitStrategyTarget) -> None:
@@ -265,9 +269,11 @@ class _Answer(WaitStrategy):
         try:
             url = f"http://{container.get_container_host_ip()}:{container.get_exposed_port(self._port)}{self._path}"
             with urllib.request.urlopen(url, timeout=2) as answer:
-                return bool(answer.status == self._status)
+                if answer.status != self._status:
+                    return False
         except (OSError, http.client.HTTPException):
             return False
+        return self._ending is None or all(self._ending not in log for log in container.get_logs())
 
 
 def _join(container: DockerContainer, network: Network | None, alias: str) -> None:
