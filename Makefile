@@ -2,9 +2,12 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run up down test simulate check lint types layers stubs format protos lock containers image grpcurl setup clean
+.PHONY: help run up down test simulate clients polyglot check lint types layers stubs format protos lock containers image grpcurl setup clean
 
 bin := .venv/bin
+# Without LANGUAGES also what belongs to no single one.
+polyglot = $(if $(LANGUAGES),$(wildcard $(languages:%=tests/polyglot/test_%.py)),$(wildcard tests/polyglot))
+languages = $(or $(LANGUAGES),python go java node)
 compile = $(bin)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command 'make lock' $(UPGRADE)
 
@@ -27,6 +30,14 @@ test: setup  ## Run all tests; ARGS="-k name" for some of them
 		[ "$${KEEPSTATE_REQUIRE_CONTAINERS:-}" != 1 ]; \
 		printf '!!! the tests that need them are skipped\n\n'; }
 	@$(bin)/pytest $(ARGS)
+
+clients:  ## Check and test the clients in Go, Java and Node; LANGUAGES=go for one
+	@for language in $(filter-out python,$(languages)); do \
+		for task in check test; do scripts/client-$$language.sh $$task || exit; done; done
+
+polyglot: setup  ## Run the conformance suite and the examples in all languages; LANGUAGES=go for one, ARGS="-k name"
+	@scripts/containers.sh
+	@$(bin)/pytest tests/conformance $(polyglot) --languages "$(languages)" $(ARGS)
 
 simulate: setup  ## Run SEEDS=20000 simulated histories of the engine, and check each
 	@PYTHONHASHSEED=0 $(bin)/python -m tests.simulation.run --seeds $(or $(SEEDS),20000) $(ARGS)

@@ -1,0 +1,160 @@
+"""One set of cases for the clients of all languages, each against the same service on Redis through daprd."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keepstate_server.stores.address import SidecarAddress
+from tests.conformance.cases import PROMISES, RULES, Case, load
+from tests.conformance.program import LANGUAGES, Gone, Program, command_of
+from tests.conformance.running import Stage
+from tests.contract.conftest import running_service
+from tests.support.certificates import Authority, server_credentials
+from tests.support.containers import Containers
+from tests.support.service import ServiceProcess
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--languages", default=",".join(LANGUAGES), help="the languages whose clients are tested")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if unknown := set(_languages(config)) - set(LANGUAGES):
+        raise pytest.UsageError(f"--languages: there is no {', '.join(sorted(unknown))}; there are {LANGUAGES}")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "case" in metafunc.fixturenames:
+        cases = load()
+        names = [re.sub(r"\W+", "-", case.law) for case in cases]
+        metafunc.parametrize("case", cases, ids=names)
+    if "language" in metafunc.fixturenames:
+        metafunc.parametrize("language", _languages(metafunc.config), scope="session")
+
+
+def _languages(config: pytest.Config) -> list[str]:
+    return [each for each in re.split(r"[,\s]+", config.getoption("--languages")) if each]
+
+
+@pytest.fixture(scope="session")
+async def stage(containers: Containers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    """Two instances of the service beside one sidecar, and one more as a process beside another."""
+    address = SidecarAddress(grpc=containers.daprd.grpc_target, http=containers.daprd.http_endpoint)
+    folder: Path = tmp_path_factory.mktemp("conformance")
+    authority, other = Authority(folder / "ca"), Authority(folder / "other")
+    server, named = authority.issue("127.0.0.1"), authority.issue("keepstate.test")
+    client = authority.issue("client.keepstate.test", file="client")
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(running_service(address, default_store="redis"))
+        two = await stack.enter_async_context(running_service(address, clock=one.clock, default_store="redis"))
+        # The process has the machine's time, so it must share no records with those whose time is moved.
+        sidecar = containers.sidecar("conformance")
+        stack.callback(sidecar.stop)
+        settings = {
+            "KEEPSTATE_SIDECAR": "dapr",
+            "KEEPSTATE_DEFAULT_STORE": "redis",
+            "DAPR_GRPC_ENDPOINT": sidecar.grpc_target,
+            "DAPR_HTTP_ENDPOINT": sidecar.http_endpoint,
+        }
+        process = ServiceProcess(folder, _free_ports(), settings)
+        stack.callback(process.close)
+        yield Stage(
+            channels=[one.channel, two.channel],
+            clock=one.clock,
+            credentials={
+                "tls": server_credentials(server),
+                "mutual": server_credentials(server, client_ca=authority.file),
+                "named": server_credentials(named),
+            },
+            files={"ca": authority.file, "other_ca": other.file, "client_cert": client.cert, "client_key": client.key},
+            process=process,
+        )
+
+
+def _free_ports() -> tuple[int, int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(2)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        one, other = (each.getsockname()[1] for each in sockets)
+        return one, other
+
+
+@pytest.fixture(scope="session")
+async def programs() -> AsyncIterator[Callable[[str], Awaitable[Program]]]:
+    """Starts the program of a language at its first use. One that could not be built fails every case."""
+    running: dict[str, Program | Gone] = {}
+
+    async def find(language: str) -> Program:
+        if language not in running:
+            try:
+                running[language] = await Program.start(command_of(language))
+            except (Gone, OSError) as error:
+                running[language] = Gone(str(error))
+        found = running[language]
+        if isinstance(found, Gone):
+            pytest.fail(f"the program in {language}: {found}", pytrace=False)
+        return found
+
+    yield find
+    for language, program in running.items():
+        if isinstance(program, Program):
+            code = await program.end()
+            assert code == 0, f"the program in {language} ended with {code}"
+
+
+_NUMBERS = itertools.count(1)
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A namespace that no other case has."""
+    return f"case-{next(_NUMBERS)}"
+
+
+# The report: a line a promise or rule, a column a language.
+
+_RESULTS: dict[tuple[str, str], list[str]] = {}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    report: Any = yield
+    callspec = getattr(item, "callspec", None)
+    if callspec and {"case", "language"} <= callspec.params.keys() and (report.when == "call" or report.failed):
+        case: Case = callspec.params["case"]
+        for shown in (*map(str, case.promises), *case.rules):
+            _RESULTS.setdefault((shown, callspec.params["language"]), []).append(report.outcome)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if not _RESULTS:
+        return
+    languages = _languages(config)
+    terminalreporter.section("conformance: cases passed, by promise or rule and language")
+    terminalreporter.write_line(f"{'':>8}  " + "  ".join(f"{name:>9}" for name in languages))
+    for shown in _rows():
+        cells = [_cell(_RESULTS.get((shown, language), [])) for language in languages]
+        terminalreporter.write_line(f"{shown:>8}  " + "  ".join(f"{cell:>9}" for cell in cells))
+    terminalreporter.write_line("promise 15, isolation, is not built yet and has no cases")
+
+
+def _rows() -> Iterator[str]:
+    yield from (str(number) for number in PROMISES)
+    yield from RULES
+
+
+def _cell(outcomes: list[str]) -> str:
+    if "failed" in outcomes:
+        return f"{outcomes.count('failed')} FAILED"
+    passed = outcomes.count("passed")
+    return "-" if not outcomes else f"{passed}" if passed == len(outcomes) else f"{passed} of {len(outcomes)}"
