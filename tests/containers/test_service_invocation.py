@@ -91,7 +91,7 @@ class App(grpc.GenericRpcHandler):
 
     @asynccontextmanager
     async def running(self, host: str) -> AsyncIterator[App]:
-        server = grpc.aio.server()
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         server.add_generic_rpc_handlers((self,))
         self._behind = server.add_insecure_port("127.0.0.1:0")
         await server.start()

@@ -40,7 +40,7 @@ class SidecarProxy(grpc.GenericRpcHandler):
 
     async def __aenter__(self) -> Self:
         self._channel = grpc.aio.insecure_channel(self._target, options=_LIMITS)
-        self._server = grpc.aio.server(options=_LIMITS)
+        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0), *_LIMITS])
         self._server.add_generic_rpc_handlers((self,))
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         await self._server.start()

@@ -54,8 +54,6 @@ def seconds(duration: timedelta) -> int:
 class DaprStore:
     """A state component behind the sidecar. Subclasses know how it is written."""
 
-    reads_in_bulk = True
-    """Whether a bulk read may be asked for at all."""
     bulk_absence = Absence.LIKELY
     """What it means that a bulk read found nothing under a key."""
 
@@ -124,7 +122,7 @@ class DaprStore:
             return {keys[0]: await self._get(keys[0], consistency, timeout)}
         if not keys:
             return {}
-        if not self.reads_in_bulk or (sure and self.bulk_absence is not Absence.CERTAIN):
+        if sure and self.bulk_absence is not Absence.CERTAIN:
             return await self._get_each(keys, consistency, timeout)
         return await self._get_bulk(keys, consistency, timeout)
 

@@ -100,9 +100,9 @@ _KNOWN: Mapping[tuple[str, str], Knowledge] = MappingProxyType(
             expiry=_SQL_EXPIRY,
         ),
         ("state.sqlite", "v1"): Knowledge(
-            # A bulk read that is broken off leaves a connection of the component inside its transaction: from then on
+            # A call that is broken off may leave a connection of the component inside its transaction: from then on
             # that one reads what was there before, and its writes fail (daprd 1.18.2, docs/stores.md).
-            make=partial(SqlStore, reads_in_bulk=False),
+            make=partial(SqlStore, breaks_off=False),
             kind=SQL,
             durability="nothing after a crash, if the file's disk keeps what was synced",
             expiry=_SQL_EXPIRY,

@@ -50,6 +50,11 @@ _HEALTH_SECONDS = 2.0
 
 _NO_ETAG = "none"
 
+# How long a call may go on that is not to be broken off: longer than SQLite waits for a lock, and well within the
+# longest delay of a request (`longest_delay`). When the connection is closed, how long they are waited for.
+_FINISH_SECONDS = 15.0
+_CLOSE_SECONDS = 5.0
+
 
 class SidecarError(Exception):
     """A call to the sidecar failed."""
@@ -116,6 +121,8 @@ class Sidecar:
         self._max_message_bytes = max_message_bytes
         self._client: DaprClient | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._finishing: set[str] = set()
+        self._unfinished: set[asyncio.Future[Any]] = set()
         self.connection = 0
         """Counts the connections lost: another number, perhaps another sidecar, with other component files."""
 
@@ -145,9 +152,11 @@ class Sidecar:
             state = channel.get_state()
 
     async def close(self) -> None:
-        """Closes the connection."""
+        """Closes the connection, once the calls have ended that are not to be broken off."""
         if self._watching is not None:
             self._watching.cancel()
+        if self._unfinished:
+            await asyncio.wait(self._unfinished, timeout=_CLOSE_SECONDS)
         if self._client is not None:
             await self._client.close()  # type: ignore[no-untyped-call]  # the SDK's
 
@@ -185,8 +194,7 @@ class Sidecar:
             SidecarError: the call failed.
         """
         request = api_v1.GetStateRequest(store_name=store, key=key, consistency=_CONSISTENCY[consistency])
-        with _errors():
-            answer = await self._stub.GetState(request, timeout=timeout)
+        answer = await self._state_call(store, self._stub.GetState, request, timeout)
         return _stored(answer.data, answer.etag, answer.metadata)
 
     async def get_bulk(self, store: str, keys: Sequence[str], *, timeout: float) -> Mapping[str, BulkItem]:
@@ -197,8 +205,7 @@ class Sidecar:
         """
         # Parallelism 0 is "unlimited"; the SDK's default of 1 reads one after the other.
         request = api_v1.GetBulkStateRequest(store_name=store, keys=keys, parallelism=0)
-        with _errors():
-            answer = await self._stub.GetBulkState(request, timeout=timeout)
+        answer = await self._state_call(store, self._stub.GetBulkState, request, timeout)
         return {
             item.key: BulkItem(stored=_stored(item.data, item.etag, item.metadata), error=item.error)
             for item in answer.items
@@ -211,8 +218,7 @@ class Sidecar:
             SidecarError: at least one was not saved, or its reply was lost; with several items nothing tells which.
         """
         request = api_v1.SaveStateRequest(store_name=store, states=[_item(each) for each in items])
-        with _errors():
-            await self._stub.SaveState(request, timeout=timeout)
+        await self._state_call(store, self._stub.SaveState, request, timeout)
 
     async def delete(self, store: str, key: str, *, etag: StoreEtag | None, timeout: float) -> None:
         """Deletes one key if its etag is still ``etag``; None: whatever its etag is.
@@ -222,8 +228,7 @@ class Sidecar:
         """
         tag = None if etag is None else common_v1.Etag(value=etag)
         request = api_v1.DeleteStateRequest(store_name=store, key=key, etag=tag)
-        with _errors():
-            await self._stub.DeleteState(request, timeout=timeout)
+        await self._state_call(store, self._stub.DeleteState, request, timeout)
 
     async def delete_all(self, store: str, etags: Mapping[str, StoreEtag], *, timeout: float) -> None:
         """Deletes keys, each if its etag is still the one given, in one state transaction.
@@ -240,8 +245,7 @@ class Sidecar:
                 for key, etag in etags.items()
             ],
         )
-        with _errors():
-            await self._stub.ExecuteStateTransaction(request, timeout=timeout)
+        await self._state_call(store, self._stub.ExecuteStateTransaction, request, timeout)
 
     async def transact(self, store: str, items: Sequence[StateItem], *, timeout: float) -> None:
         """Saves items in one state transaction, in the order given. What that means is the store's affair.
@@ -255,8 +259,29 @@ class Sidecar:
                 api_v1.TransactionalStateOperation(operationType="upsert", request=_item(each)) for each in items
             ],
         )
+        await self._state_call(store, self._stub.ExecuteStateTransaction, request, timeout)
+
+    def let_finish(self, store: str) -> None:
+        """Breaks off no call on this store from now on, though nobody waits for it any more."""
+        self._finishing.add(store)
+
+    async def _state_call(self, store: str, method: Any, request: Any, timeout: float) -> Any:
+        if store not in self._finishing:
+            with _errors():
+                return await method(request, timeout=timeout)
+        call = asyncio.ensure_future(method(request, timeout=max(timeout, _FINISH_SECONDS)))
+        self._unfinished.add(call)
+        call.add_done_callback(self._finished)
         with _errors():
-            await self._stub.ExecuteStateTransaction(request, timeout=timeout)
+            done, _ = await asyncio.wait({call}, timeout=timeout)
+            if not done:
+                raise SidecarError(grpc.StatusCode.DEADLINE_EXCEEDED, "the store has not answered in time")
+            return call.result()
+
+    def _finished(self, call: asyncio.Future[Any]) -> None:
+        self._unfinished.discard(call)
+        if not call.cancelled():
+            call.exception()  # if nobody waited for it, nobody misses it
 
     @property
     def _stub(self):  # type: ignore[no-untyped-def]

@@ -34,11 +34,22 @@ class SqlStore(DaprStore):
         kind: Kind = SQL,
         probes: KindProbes | None = None,
         bulk_absence: Absence = Absence.LIKELY,
-        reads_in_bulk: bool = True,
+        breaks_off: bool = True,
     ) -> None:
-        """Speaks to ``component``; ``bulk_absence`` says what it means that a bulk read found nothing under a key."""
+        """Speaks to ``component``.
+
+        Args:
+            sidecar: as for every store, like the next ones.
+            component: the same.
+            shared: the same.
+            kind: the same.
+            probes: the same.
+            bulk_absence: what it means that a bulk read found nothing under a key.
+            breaks_off: whether a call that nobody waits for any more may be broken off.
+        """
         super().__init__(sidecar, component, shared=shared, kind=kind, probes=probes)
-        self.reads_in_bulk = reads_in_bulk
+        if not breaks_off:
+            sidecar.let_finish(component.name)
         self.bulk_absence = bulk_absence
 
     @property
