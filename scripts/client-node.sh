@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# client-node.sh setup|generate|check|test|conformance: what is done with the Node client, client/node. Each does setup first.
+# client-node.sh TASK: what is done with the Node client, client/node. Each task first does `setup`.
 #   setup        finds Node, or fetches it, and fetches the packages, each held to a version and a hash
 #   generate     makes the committed stubs from proto/ again
 #   check        format, lint, types, what is packed, and that the stubs are as generated
 #   test         the unit tests
 #   conformance  builds the program of the conformance suite, and prints the command that runs it, one argument a line
+#   run ARG...   runs a command in the caller's folder, with this Node in its path
 # Node is the machine's own if new enough, else a package's.
 set -euo pipefail
+called_in=$PWD
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
@@ -72,8 +74,8 @@ check_stubs() {
 in_client() { cd "$client" && timeout --foreground 900 "$@"; }
 
 task=${1:-}
-case $task in setup | generate | check | test | conformance) ;; *)
-  die "usage: scripts/client-node.sh setup|generate|check|test|conformance" ;;
+case $task in setup | generate | check | test | conformance | run) ;; *)
+  die "usage: scripts/client-node.sh setup|generate|check|test|conformance|run ARG..." ;;
 esac
 setup
 case $task in
@@ -91,5 +93,9 @@ case $task in
   conformance)
     step "conformance program of the Node client" in_client npm run build:all
     printf '%s\n' "$node" "$PWD/$client/build/conformance/program.js"
+    ;;
+  run)
+    cd "$called_in"
+    "${@:2}"
     ;;
 esac

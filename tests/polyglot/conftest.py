@@ -3,12 +3,15 @@ from __future__ import annotations
 import asyncio
 import shutil
 import socket
+import sys
+import sysconfig
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, closing
 
 import pytest
 
 from tests.polyglot.invocation import APP, Invoked
+from tests.polyglot.programs import PROJECT, STUBS, build
 from tests.support.containers import Containers
 from tests.support.servers import COMPONENTS
 from tests.support.service import ServiceProcess
@@ -46,3 +49,33 @@ def _free_port(host: str) -> int:
         found.bind((host, 0))
         port: int = found.getsockname()[1]
         return port
+
+
+@pytest.fixture(scope="session")
+def plain_go(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command of a Go program with generated stubs alone: it takes an address, and metadata in pairs."""
+    program = tmp_path_factory.mktemp("go") / "plain"
+    build("client-go.sh", "go", "build", "-o", str(program), "./plain", folder=STUBS / "go")
+    return [str(program)]
+
+
+@pytest.fixture(scope="session")
+def plain_node(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command of a Node program with generated stubs alone, which are made here: it takes an address."""
+    folder, packages = tmp_path_factory.mktemp("node"), PROJECT / "client/node/node_modules"
+    build("client-node.sh", "setup", folder=folder)
+    for file in (STUBS / "node").iterdir():
+        shutil.copy(file, folder)
+    (folder / "node_modules").symlink_to(packages)
+    (folder / "package.json").write_text('{"type": "module"}')
+    (folder / "gen").mkdir()
+    protoc = [
+        *(sys.executable, "-m", "grpc_tools.protoc", "-I", PROJECT / "proto", "-I", sysconfig.get_path("purelib")),
+        *("--plugin", packages / ".bin/protoc-gen-ts_proto", "--ts_proto_out", folder / "gen"),
+        *("--ts_proto_opt", "outputServices=grpc-js,esModuleInterop=true,importSuffix=.js"),
+        *("--ts_proto_opt", "forceLong=bigint,oneof=unions-value,outputJsonMethods=false,useExactTypes=false"),
+        *("keepstate/v1/state_service.proto", "google/rpc/error_details.proto"),
+    ]
+    build("client-node.sh", "run", *map(str, protoc), folder=folder)
+    build("client-node.sh", "run", str(packages / ".bin/tsc"), folder=folder)
+    return [str(PROJECT / "scripts/client-node.sh"), "run", "node", str(folder / "build/plain.js")]
