@@ -28,6 +28,13 @@ check_components() {
     die "other users must be able to read deploy/components, daprd in its container among them: chmod -R o+rX deploy/components"
 }
 
+# Found out only by compose, it would leave the other containers behind.
+check_port() {
+  if (exec 3<> "/dev/tcp/127.0.0.1/$PORT") 2> /dev/null && [ -z "$("${compose[@]}" ps -q keepstate)" ]; then
+    die "something else listens at port $PORT: choose another, make up PORT=7500"
+  fi
+}
+
 up() {
   check_components
   scripts/setup.sh run
@@ -36,6 +43,7 @@ up() {
   set -a
   . "$cache/containers.env"
   set +a
+  check_port
   step "compose up" timeout --foreground 600 "${compose[@]}" up -d
   local until=$((SECONDS + 60))
   until serves; do

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -150,6 +150,13 @@ def test_make_down_stops_the_service_before_its_sidecar_and_the_records_stay(
     ]
     stack.make("up")
     assert stack.keepstate("get", "kept", "-o", "value").rstrip("\n") == "over make down"
+
+
+def test_a_port_that_is_taken_is_told_before_anything_is_started(stack: Stack, client: DockerClient) -> None:
+    other = replace(stack, project=f"{stack.project}-other")  # whose port the first one has
+    with pytest.raises(AssertionError, match=f"something else listens at port {stack.port}"):
+        other.make("up")
+    assert other.containers(client) == {}
 
 
 def test_the_image_refuses_to_listen_off_loopback_unless_allowed_by_name(
