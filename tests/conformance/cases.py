@@ -122,6 +122,8 @@ class Step(Strict):
     network: Literal["cut", "down", "up", "release"] | None = None
     advance_ms: int | None = None
     """Moves the service's clock on."""
+    clock: Literal["stop"] | None = None
+    """Stops the service's clock until the end of the case, but for `advance_ms`."""
     shift_ms: int | None = None
     """From now on clients are told a time that is so much another than the service's, which may be less."""
     process: Literal["kill", "stop", "start", "begin"] | None = None

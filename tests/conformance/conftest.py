@@ -6,19 +6,21 @@ import itertools
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from keepstate.testing import MovableClock
 from keepstate_server.stores.address import SidecarAddress
 from tests.conformance.cases import PROMISES, RULES, Case, load
 from tests.conformance.program import LANGUAGES, Gone, Program, command_of
-from tests.conformance.running import Stage
+from tests.conformance.running import Site, Stage, StageClock
 from tests.contract.conftest import running_service
 from tests.support.certificates import Authority, server_credentials
 from tests.support.containers import Containers
+from tests.support.servers import DaprContainer
 from tests.support.service import ServiceProcess
 
 
@@ -46,29 +48,30 @@ def _languages(config: pytest.Config) -> list[str]:
 
 @pytest.fixture(scope="session")
 async def stage(containers: Containers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
-    """Two instances of the service beside one sidecar, and one more as a process beside another."""
-    address = SidecarAddress(grpc=containers.daprd.grpc_target, http=containers.daprd.http_endpoint)
+    """The service on Redis through daprd, twice, and one more instance of it as a process."""
     folder: Path = tmp_path_factory.mktemp("conformance")
     authority, other = Authority(folder / "ca"), Authority(folder / "other")
     server, named = authority.issue("127.0.0.1"), authority.issue("keepstate.test")
     client = authority.issue("client.keepstate.test", file="client")
     async with AsyncExitStack() as stack:
-        one = await stack.enter_async_context(running_service(address, default_store="redis"))
-        two = await stack.enter_async_context(running_service(address, clock=one.clock, default_store="redis"))
-        # The process has the machine's time, so it must share no records with those whose time is moved.
+        still = await stack.enter_async_context(_site(containers.daprd, MovableClock()))
+        # What shares records must have one time.
         sidecar = containers.sidecar("conformance")
         stack.callback(sidecar.stop)
+        clock = StageClock()
+        moved = await stack.enter_async_context(_site(sidecar, clock))
         settings = {
             "KEEPSTATE_SIDECAR": "dapr",
             "KEEPSTATE_DEFAULT_STORE": "redis",
-            "DAPR_GRPC_ENDPOINT": sidecar.grpc_target,
-            "DAPR_HTTP_ENDPOINT": sidecar.http_endpoint,
+            "DAPR_GRPC_ENDPOINT": containers.daprd.grpc_target,
+            "DAPR_HTTP_ENDPOINT": containers.daprd.http_endpoint,
         }
         process = ServiceProcess(folder, _free_ports(), settings)
         stack.callback(process.close)
         yield Stage(
-            channels=[one.channel, two.channel],
-            clock=one.clock,
+            still=still,
+            moved=moved,
+            clock=clock,
             credentials={
                 "tls": server_credentials(server),
                 "mutual": server_credentials(server, client_ca=authority.file),
@@ -77,6 +80,16 @@ async def stage(containers: Containers, tmp_path_factory: pytest.TempPathFactory
             files={"ca": authority.file, "other_ca": other.file, "client_cert": client.cert, "client_key": client.key},
             process=process,
         )
+
+
+@asynccontextmanager
+async def _site(sidecar: DaprContainer, clock: MovableClock) -> AsyncIterator[Site]:
+    address = SidecarAddress(grpc=sidecar.grpc_target, http=sidecar.http_endpoint)
+    async with (
+        running_service(address, clock=clock, default_store="redis") as one,
+        running_service(address, clock=clock, default_store="redis") as two,
+    ):
+        yield Site(channels=[one.channel, two.channel], clock=clock)
 
 
 def _free_ports() -> tuple[int, int]:

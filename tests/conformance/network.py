@@ -43,6 +43,8 @@ class Seen:
     """How long the client waits."""
     pause_ms: float | None
     """How long after the end of the call before it came in."""
+    told_ms: float
+    """The service's time then, as clients are told it, in milliseconds since 1970."""
     ended: float | None = None
     cancelled: bool = False
     """Whether the client gave it up, by itself or because its time was up."""
@@ -185,6 +187,7 @@ class Network(grpc.GenericRpcHandler):
             requests=requests,
             metadata={name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)},
             deadline_ms=left * 1000 if left < 1e6 else None,
+            told_ms=self._wire.told().timestamp() * 1000,
             pause_ms=(time.monotonic() - before[-1]) * 1000 if before else None,
         )
         self._wire.seen.append(seen)

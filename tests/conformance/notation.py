@@ -1,12 +1,13 @@
 """How a case says values and what it expects: YAML with tags, and the comparison with what was found.
 
-Values: `!hex 00ff`, `!repeat [x, 1024]`, `!in 500` (a time so many milliseconds from the service's now), `!saved name`,
-and `!numbered [1000, {do: put, key: "k#", value: "#"}]`, a list with the number, from 0 on, in the place of each #.
+Values: `!hex 00ff`, `!every_byte 1` (all 256, so many times), `!repeat [x, 1024]`, `!in 500` (a time so many
+milliseconds from the service's now), `!saved name`, `!join [text, !saved name]`, and `!numbered [1000, {key: "k#"}]`, a
+list with the number, from 0 on, in the place of each #.
 
-Expectations: a mapping says fields and leaves out others, null is none. `!save name` (anything, remembered), `!any`,
-`!not x`, `!one_of [x, y]`, `!between [1, 9]`, `!near [0, 500]` (a time so many milliseconds from the service's now, and
-how far off it may be), `!matches regex`, `!size 1024` (of a value, a text or a list), `!each [1000, x]` (a list of so
-many).
+Expectations: a mapping says fields and leaves out others, null is none. `!save name` (anything, remembered), `!unlike
+name` (not what was saved), `!any`, `!not x`, `!one_of [x, y]`, `!between [1, 9]`, `!near [0, 500]` (a time so many
+milliseconds from the service's now, and how far off it may be), `!matches regex`, `!holds [text, ...]` (of a value),
+`!size 1024` (of a value, a text or a list), `!each [1000, x]` (a list of so many).
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ class Saved:
 @dataclass(frozen=True)
 class Ahead:
     milliseconds: float
+
+
+@dataclass(frozen=True)
+class Joined:
+    parts: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,15 @@ class Matches(Expected):
 
 
 @dataclass(frozen=True)
+class Holds(Expected):
+    texts: tuple[str, ...]
+
+    def problems(self, found: Any, scene: Scene, path: str) -> Iterator[str]:
+        text = base64.b64decode(found or "").decode()
+        yield from (f"{path}: {shortened(text)} has no {each!r}" for each in self.texts if each not in text)
+
+
+@dataclass(frozen=True)
 class Size(Expected):
     size: int
 
@@ -173,6 +188,8 @@ def resolved(thing: Any, scene: Scene) -> Any:
         case Ahead(milliseconds=milliseconds):
             time = scene.now() + timedelta(milliseconds=milliseconds)
             return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        case Joined(parts=parts):
+            return "".join(resolved(part, scene) for part in parts)
         case Mapping():
             return {name: resolved(as_sent(name, each), scene) for name, each in thing.items()}
         case list():
@@ -237,17 +254,21 @@ def _numbered(arguments: Any) -> list[Any]:
 
 _TAGS: Mapping[str, _Make] = {
     "!hex": bytes.fromhex,
+    "!every_byte": lambda times: bytes(range(256)) * int(times),
     "!repeat": lambda arguments: arguments[0] * arguments[1],
     "!numbered": _numbered,
     "!in": lambda number: Ahead(float(number)),
     "!saved": Saved,
     "!save": Save,
+    "!unlike": lambda name: AnyOf((Saved(name),), negated=True),
+    "!join": lambda parts: Joined(tuple(parts)),
     "!any": lambda _: There(),
     "!not": lambda thing: AnyOf((thing,), negated=True),
     "!one_of": lambda things: AnyOf(tuple(things)),
     "!between": lambda arguments: Between(*arguments),
     "!near": lambda arguments: Near(*arguments),
     "!matches": Matches,
+    "!holds": lambda texts: Holds(tuple(texts)),
     "!size": lambda number: Size(int(number)),
     "!each": lambda arguments: Each(*arguments),
 }
@@ -258,7 +279,7 @@ class Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """A mapping of names that differ."""
-        names = [self.construct_object(name, deep=True) for name, _ in node.value]
+        names = [name.value for name, _ in node.value]
         if twice := {name for name in names if names.count(name) > 1}:
             raise yaml.constructor.ConstructorError(None, None, f"twice in one mapping: {twice}", node.start_mark)
         return super().construct_mapping(node, deep=deep)
@@ -281,7 +302,7 @@ def _constructor(make: _Make) -> Callable[[Loader, yaml.Node], Any]:
     return construct
 
 
-_TEXTS = (bytes.fromhex, Saved, Save, Matches)
+_TEXTS = (bytes.fromhex, Saved, Save, Matches, _TAGS["!unlike"])
 
 for _tag, _make in _TAGS.items():
     Loader.add_constructor(_tag, _constructor(_make))

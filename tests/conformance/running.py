@@ -15,6 +15,7 @@ import grpc
 from google.protobuf import json_format
 
 from keepstate.testing import MovableClock
+from keepstate_server.domain.times import Instant
 from tests.conformance.cases import Case, Command, Step, Waiting
 from tests.conformance.faults import Fault
 from tests.conformance.network import Network, Seen, Wire, network
@@ -28,21 +29,63 @@ CASE_SECONDS = 45
 _WAIT_SECONDS = 15
 
 
+class StageClock(MovableClock):
+    """A clock that can also be stopped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stopped: Instant | None = None
+
+    def now(self) -> Instant:
+        """The time, in milliseconds since 1970."""
+        return super().now() if self._stopped is None else self._stopped
+
+    def stop(self) -> None:
+        """Let no time pass but by `advance`."""
+        self._stopped = self.now()
+
+    def go(self) -> None:
+        """Go on, from the time that it would be by now: never back."""
+        if self._stopped is not None:
+            behind, self._stopped = self._stopped - super().now(), None
+            super().advance(timedelta(milliseconds=max(0, behind)))
+
+    def advance(self, duration: timedelta) -> None:
+        """Let so much time pass at once."""
+        if self._stopped is None:
+            super().advance(duration)
+        else:
+            self._stopped = Instant(self._stopped + duration // timedelta(milliseconds=1))
+
+
 @dataclass(frozen=True, kw_only=True)
-class Stage:
-    """What all cases share: the service's instances, its clock, certificates, and the service as a process."""
+class Site:
+    """Two instances of the service beside one sidecar."""
 
     channels: Sequence[grpc.aio.Channel]
     clock: MovableClock
+
+    def now(self) -> datetime:
+        """The service's time."""
+        return datetime.fromtimestamp(self.clock.now() / 1000, UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What all cases share: the service, certificates, and the service as a process."""
+
+    still: Site
+    """Its time is the machine's."""
+    moved: Site
+    """For cases that move its time, which nobody else's may be."""
+    clock: StageClock
+    """Of what is moved."""
     credentials: Mapping[str, grpc.ServerCredentials]
     """Of the networks that speak TLS, by name."""
     files: Mapping[str, Path]
     """The certificates that clients may have, by name."""
     process: ServiceProcess
-
-    def now(self) -> datetime:
-        """The service's time."""
-        return datetime.fromtimestamp(self.clock.now() / 1000, UTC)
+    """With the machine's time."""
 
 
 class Failed(AssertionError):
@@ -56,7 +99,9 @@ async def run(case: Case, program: Program, stage: Stage, namespace: str) -> Non
         Failed: it does not hold; the text says at which step and why.
         Gone: the program is gone.
     """
-    async with _running(program, stage, namespace) as running:
+    moves = any(step.advance_ms is not None or step.clock is not None for step in case.steps)
+    site = stage.moved if moves else stage.still
+    async with _running(program, stage, site, namespace) as running:
         number = 0
         try:
             async with asyncio.timeout(CASE_SECONDS):
@@ -75,13 +120,15 @@ class _Differs(Exception):
 
 
 @asynccontextmanager
-async def _running(program: Program, stage: Stage, namespace: str) -> AsyncIterator[_Running]:
+async def _running(program: Program, stage: Stage, site: Site, namespace: str) -> AsyncIterator[_Running]:
     async with AsyncExitStack() as stack:
-        running = _Running(program=program, stage=stage, namespace=namespace, stack=stack, wire=Wire(now=stage.now))
+        wire = Wire(now=site.now)
+        running = _Running(program=program, stage=stage, site=site, namespace=namespace, stack=stack, wire=wire)
         try:
             yield running
         finally:
             running.wire.released.set()
+            stage.clock.go()
             for client in running.connected:
                 await program.do({"do": "close", "client": client})
 
@@ -90,6 +137,7 @@ async def _running(program: Program, stage: Stage, namespace: str) -> AsyncItera
 class _Running:
     program: Program
     stage: Stage
+    site: Site
     namespace: str
     stack: AsyncExitStack
     wire: Wire
@@ -145,6 +193,8 @@ class _Running:
                 await self._change_network(what)
             case Step(advance_ms=int() as number):
                 self.stage.clock.advance(timedelta(milliseconds=number))
+            case Step(clock="stop"):
+                self.stage.clock.stop()
             case Step(shift_ms=int() as number):
                 self.wire.shift = timedelta(milliseconds=number)
             case Step(connections=int() as number):
@@ -168,7 +218,7 @@ class _Running:
 
     async def _way(self, via: str, instances: tuple[int, ...]) -> Network:
         if (via, instances) not in self.networks:
-            channels = [self.stage.channels[number - 1] for number in instances]
+            channels = [self.site.channels[number - 1] for number in instances]
             way = network(self.wire, channels, self.stage.credentials.get(via))
             self.networks[via, instances] = await self.stack.enter_async_context(way)
         return self.networks[via, instances]
@@ -254,9 +304,16 @@ class _Running:
             case "stop":
                 await asyncio.to_thread(process.end)
             case "start":
-                await asyncio.to_thread(process.start)
+                await asyncio.to_thread(_start, process)
             case "begin":
                 process.begin()
+
+
+def _start(process: ServiceProcess) -> None:
+    """Start the process unless it runs, and wait until it is ready."""
+    if not process.runs:
+        process.begin()
+    process.wait_until("ready")
 
 
 def _told(seen: Seen) -> dict[str, Any]:
@@ -267,6 +324,7 @@ def _told(seen: Seen) -> dict[str, Any]:
             "number": str(request.number),
             "first_sent": request.first_sent.ToJsonString(),
             "attempt": request.attempt,
+            "age_ms": seen.told_ms - request.first_sent.ToNanoseconds() / 1e6,
         }
         for request in seen.requests
     ]

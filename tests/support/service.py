@@ -70,6 +70,11 @@ class ServiceProcess:
             return False
 
     @property
+    def runs(self) -> bool:
+        """Whether there is a process that has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def process(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, "not started"
         return self._process
@@ -81,9 +86,9 @@ class ServiceProcess:
 
     def close(self) -> None:
         """Ends it if it runs."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait(10)
+        if self.runs:
+            self.process.kill()
+            self.process.wait(10)
 
     def keepstate(self, *arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
         """Runs the command line against it."""
