@@ -5,6 +5,7 @@
 #   generate      make the committed stubs, client/go/keepstatev1, from proto/ again
 #   check         format, go vet, staticcheck, tidy modules, stubs as generated
 #   test          the unit tests; with the race detector where there is a C compiler
+#   conformance   build the program for tests/conformance and print its command, one argument a line
 #   go ARG...     run Go itself in the caller's folder, the same one and with the same settings
 set -euo pipefail
 called_in=$PWD
@@ -63,7 +64,7 @@ stubs_are_as_generated() {
 formatted() {
   local wrong
   wrong=$(find "$module" -name '*.go' ! -path "$stubs/*" -print0 | xargs -0 "$(run_go env GOROOT)/bin/gofmt" -l)
-  [ -z "$wrong" ] || die "not formatted: run gofmt -w on" $wrong
+  [ -z "$wrong" ] || die "not formatted: run gofmt -w on ${wrong//$'\n'/ }"
 }
 
 in_module() { cd "$module" && "$@"; }
@@ -102,10 +103,15 @@ case $task in
     setup
     test_module "$@"
     ;;
+  conformance)
+    setup
+    step "conformance program" in_module run_go build -buildvcs=false -o "$PWD/build/client-go/" ./internal/conformance
+    echo "$PWD/build/client-go/conformance"
+    ;;
   go)
     setup
     cd "$called_in"
     run_go "$@"
     ;;
-  *) die "usage: scripts/client-go.sh setup|generate|check|test|go ARG..." ;;
+  *) die "usage: scripts/client-go.sh setup|generate|check|test|conformance|go ARG..." ;;
 esac

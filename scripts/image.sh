@@ -16,8 +16,8 @@ exec 9> "$cache/image.lock"  # one at a time: they share the folder of wheels
 flock -w 1800 9 || die "another run of scripts/image.sh has been busy for half an hour"
 base=${KEEPSTATE_PYTHON_IMAGE:-$(sed -n 's/^KEEPSTATE_PYTHON_IMAGE=//p' "$cache/containers.env")}
 
-mapfile -t sources < <(find client/keepstate client/keepstate_program server pyproject.toml README.md LICENSE requirements/run.txt deploy/Dockerfile scripts/image.sh \
-  -type f ! -name '*.pyc' | LC_ALL=C sort)
+mapfile -t sources < <(find client/keepstate client/keepstate_program server pyproject.toml README.md LICENSE \
+  requirements/run.txt deploy/Dockerfile scripts/image.sh -type f ! -name '*.pyc' | LC_ALL=C sort)
 recipe=$(fingerprint "${sources[@]}" -- \
   "${sources[@]}" "$(docker image inspect -f '{{.Id}}' "$base")")
 
