@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from keepstate.codecs import Codec, Json
-from keepstate.errors import DecodeError, EncodeError, Internal, KeepstateError, NotFound
+from keepstate.errors import DecodeError, EncodeError, Internal, KeepstateError, NotFound, OutcomeUnknown
 from keepstate.operations import Append, Check, Delete, Get, Increment, MergePatch, Operation, Put, Touch, Update
 from keepstate.records import Committed, Consistency, Record, RecordName, Touched, Updated
 from keepstate.stores import Keeping, Promise, StoreInfo
@@ -224,8 +224,16 @@ def updated(message: pb.UpdateResponse) -> Updated[Any]:
     return Updated(record=left, repeated=message.repeated)
 
 
-def committed(message: pb.TransactResponse) -> Committed:
-    """What a transaction did."""
+def committed(message: pb.TransactResponse, request: pb.TransactRequest) -> Committed:
+    """What a transaction did.
+
+    Raises:
+        OutcomeUnknown: the answer is not one to this request.
+    """
+    for kind in ("puts", "deletes", "updates"):
+        given, asked = len(getattr(message, kind)), len(getattr(request, kind))
+        if given != asked:
+            raise OutcomeUnknown(f"the service gave {given} results for {asked} {kind}")
     return Committed(
         puts=tuple(put.etag for put in message.puts),
         deletes=tuple(delete.existed for delete in message.deletes),

@@ -21,6 +21,11 @@ reply may be lost."""
 _LEAST = 1.0
 """Seconds. Where less would be left for another attempt, an attempt may take all."""
 
+_JUDGED = frozenset(
+    {"ETAG_MISMATCH", "TRANSACTION_CONFLICT", "RECORD_ALREADY_EXISTS", "RECORD_NOT_FOUND", "UPDATE_NOT_APPLICABLE"}
+)
+"""Reasons with which the service has judged a write. What a later version's say of earlier attempts is not known."""
+
 _now = time.monotonic  # so that tests can move the time
 
 
@@ -124,8 +129,7 @@ def may_be_repeated(error: errors.KeepstateError) -> bool:
 
 def _is_final(error: errors.KeepstateError) -> bool:
     """Whether the service has judged the write, and so also all of its earlier attempts."""
-    judged = errors.Conflict | errors.AlreadyExists | errors.NotFound | errors.UpdateNotApplicable
-    return isinstance(error, judged) and bool(error.reason)
+    return error.reason in _JUDGED
 
 
 def _unknown(error: errors.KeepstateError) -> errors.OutcomeUnknown:

@@ -105,6 +105,7 @@ class Transactions(Generic[V]):
             NotFound: ``if_exists``, and there is none; carries its name.
             UpdateNotApplicable: an update does not fit the value that it met; carries the record's name.
             TransactionConflict: writes of others came between again and again. Begin anew.
+            OutcomeUnknown: nobody can tell whether it was applied.
             EncodeError: a value cannot be encoded. Nothing was sent.
         """
         request = pb.TransactRequest(
@@ -114,9 +115,10 @@ class Transactions(Generic[V]):
             updates=[self._scope.update(update, None) for update in updates],
             request=self._connection.next_request(),
         )
-        return messages.committed(
-            await self._connection.call(lambda channel: channel.state.Transact, request, timeout=timeout, writes=True)
+        response = await self._connection.call(
+            lambda channel: channel.state.Transact, request, timeout=timeout, writes=True
         )
+        return messages.committed(response, request)
 
     async def snapshot(self, names: Iterable[Name], *, timeout: timedelta | None = None) -> dict[Name, Record[V]]:
         """Read up to 100 records as they were at one moment.

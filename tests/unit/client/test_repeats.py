@@ -195,7 +195,10 @@ async def test_a_refusal_of_a_repeat_is_the_answer_to_the_write(
         await state.put("a", 1, if_etag="e")
 
 
-@pytest.mark.parametrize(("code", "reason"), [(CODE.PERMISSION_DENIED, "PERMISSION_DENIED"), (CODE.ABORTED, "")])
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [(CODE.PERMISSION_DENIED, "PERMISSION_DENIED"), (CODE.ABORTED, ""), (CODE.ABORTED, "OF_A_LATER_VERSION")],
+)
 async def test_what_does_not_judge_the_write_leaves_a_lost_answer_unknown(
     state: Client[Any], service: FakeService, pauses: list[float], code: grpc.StatusCode, reason: str
 ) -> None:

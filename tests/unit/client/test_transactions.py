@@ -16,11 +16,13 @@ from keepstate import (
     Conflict,
     DeadlineExceeded,
     OutcomeUnknown,
+    Put,
     RecordName,
     Retry,
     Transaction,
 )
 from keepstate.v1 import record_pb2
+from keepstate.v1 import state_service_pb2 as pb
 from tests.unit.client.fake_service import FakeService, refusal
 
 CODE = grpc.StatusCode
@@ -252,3 +254,14 @@ async def test_a_transaction_that_is_over_takes_nothing_more(state: Client[Any])
         tx.put("a", 1)
     with pytest.raises(RuntimeError, match="the transaction is over"):
         await tx.get("a")
+
+
+async def test_an_answer_of_a_transaction_that_is_none_to_it_leaves_its_outcome_unknown(
+    state: Client[Any], service: FakeService
+) -> None:
+    async def answer(request: Any, context: Any) -> pb.TransactResponse:
+        return pb.TransactResponse(puts=[pb.PutResponse(etag="e")])
+
+    service.script.append(answer)
+    with pytest.raises(OutcomeUnknown, match="the service gave 1 results for 2 puts"):
+        await state.transact(puts=[Put("a", 1), Put("b", 2)])
