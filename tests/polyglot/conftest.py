@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing
 import pytest
 
 from tests.polyglot.invocation import APP, Invoked
-from tests.polyglot.programs import PROJECT, STUBS, build
+from tests.polyglot.programs import GO, NODE, PROJECT, build
 from tests.support.containers import Containers
 from tests.support.servers import COMPONENTS
 from tests.support.service import ServiceProcess
@@ -55,7 +55,7 @@ def _free_port(host: str) -> int:
 def plain_go(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The command of a Go program with generated stubs alone: it takes an address, and metadata in pairs."""
     program = tmp_path_factory.mktemp("go") / "plain"
-    build("client-go.sh", "go", "build", "-o", str(program), "./plain", folder=STUBS / "go")
+    build("client-go.sh", "go", "build", "-o", str(program), "./plain", folder=GO)
     return [str(program)]
 
 
@@ -64,7 +64,7 @@ def plain_node(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The command of a Node program with generated stubs alone, which are made here: it takes an address."""
     folder, packages = tmp_path_factory.mktemp("node"), PROJECT / "client/node/node_modules"
     build("client-node.sh", "setup", folder=folder)
-    for file in (STUBS / "node").iterdir():
+    for file in NODE.iterdir():
         shutil.copy(file, folder)
     (folder / "node_modules").symlink_to(packages)
     (folder / "package.json").write_text('{"type": "module"}')

@@ -10,8 +10,8 @@ from typing import Any
 
 PROJECT = Path(__file__).parents[2]
 
-STUBS = Path(__file__).parent / "stubs"
-"""The programs with generated stubs alone, a folder for each language."""
+GO, NODE = (Path(__file__).parent / language for language in ("go", "node"))
+"""The folders of the programs."""
 
 SEEN = {
     "missing": "RECORD_NOT_FOUND",

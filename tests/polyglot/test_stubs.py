@@ -9,10 +9,10 @@ import grpc
 import pytest
 
 from keepstate.testing import KeepstateService
-from tests.polyglot.programs import PROJECT, SEEN, STUBS, build, run
+from tests.polyglot.programs import GO, NODE, PROJECT, SEEN, build, run
 from tests.unit.client.fake_service import FakeService, refusal
 
-PROGRAMS = {"go": STUBS / "go/plain/main.go", "ts": STUBS / "node/plain.ts"}
+PROGRAMS = {"go": GO / "plain/main.go", "ts": NODE / "plain.ts"}
 
 
 @pytest.fixture(params=["go", "node"])
@@ -54,8 +54,8 @@ def _plain(text: str) -> str:
 @pytest.mark.parametrize("language", ["go", "node"])
 def test_the_programs_pass_what_checks_the_clients_of_their_languages(language: str) -> None:
     if language == "go":
-        build("client-go.sh", "go", "vet", "./...", folder=STUBS / "go")
-        build("client-go.sh", "go", "mod", "tidy", "-diff", folder=STUBS / "go")
+        build("client-go.sh", "go", "vet", "./...", folder=GO)
+        build("client-go.sh", "go", "mod", "tidy", "-diff", folder=GO)
     else:
         node = PROJECT / "client/node"
         prettier = (
@@ -65,4 +65,4 @@ def test_the_programs_pass_what_checks_the_clients_of_their_languages(language: 
             "--check",
             ".",
         )
-        build("client-node.sh", "run", *prettier, folder=STUBS / "node")
+        build("client-node.sh", "run", *prettier, folder=NODE)

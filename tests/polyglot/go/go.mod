@@ -1,9 +1,9 @@
 // The programs of tests/polyglot that call the service in Go. The versions are those of the client.
-module github.com/keepstate/keepstate/tests/polyglot/stubs/go
+module github.com/keepstate/keepstate/tests/polyglot/go
 
 go 1.25.0
 
-replace github.com/keepstate/keepstate/client/go => ../../../../client/go
+replace github.com/keepstate/keepstate/client/go => ../../../client/go
 
 require (
 	github.com/keepstate/keepstate/client/go v0.0.0
