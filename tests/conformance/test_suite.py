@@ -1,0 +1,133 @@
+"""The suite itself: it finds what a client does wrong, and what is written wrong in a case."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+import yaml
+
+from tests.conformance.cases import PROMISES, RULES, Wrong, load, read
+from tests.conformance.mistaken_program import MISTAKES
+from tests.conformance.notation import Loader, Scene, differences, resolved
+from tests.conformance.program import Program
+from tests.conformance.running import Failed, Stage, run
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
+async def test_a_mistake_in_a_client_is_found(mistake: Callable[[], None], stage: Stage, namespace: str) -> None:
+    laws = {case.law: case for case in load()}
+    program = await Program.start([sys.executable, "-m", "tests.conformance.mistaken_program", mistake.__name__])
+    try:
+        for number, law in enumerate(MISTAKES[mistake]):
+            with pytest.raises(Failed):
+                await run(laws[law], program, stage, f"{namespace}-{number}")
+    finally:
+        await program.end()
+
+
+def test_every_promise_and_every_rule_has_cases() -> None:
+    cases = load()
+    assert {number for case in cases for number in case.promises} == set(PROMISES)
+    assert {rule for case in cases for rule in case.rules} == set(RULES)
+    assert len(cases) >= 120
+
+
+WRITTEN_WRONG = {
+    "no such command": "{do: putt, key: k}",
+    "no such field of a command": "{do: put, kee: k}",
+    "no such field of an answer": "{do: get, key: k, gives: {rekord: null}}",
+    "no such field of a record": "{do: get, key: k, gives: {record: {valeu: x}}}",
+    "no such field of an error": "{do: get, key: k, fails: {tipe: NotFound}}",
+    "no such field within a batch": "{do: batch, operations: [{do: get, kee: k}]}",
+    "no such operation in a batch": "{do: batch, operations: [{do: snapshot, names: []}]}",
+    "no such step of a function": "{do: transaction, steps: [{do: touch, key: k}]}",
+    "gives and fails": "{do: get, key: k, gives: {}, fails: NotFound}",
+    "no such step": "{chaos: true}",
+    "two steps in one": "{advance_ms: 1, shift_ms: 1}",
+    "seen without calls": "{seen: Put}",
+    "no such fault": "{fault: {of: Put, do: explode}}",
+    "no such field of a fault": "{fault: {on: Put, do: hang}}",
+    "no such field of a status": "{fault: {do: status, status: {kode: INTERNAL}}}",
+    "no such tag": "{do: get, key: !secret k}",
+    "a name twice": "{do: get, key: k, key: l}",
+}
+
+
+@pytest.mark.parametrize("what", WRITTEN_WRONG)
+def test_what_is_written_wrong_in_a_case_is_an_error(what: str) -> None:
+    with pytest.raises(Wrong, match="file"):
+        read(f"[{{law: a law, promises: [1], steps: [{WRITTEN_WRONG[what]}]}}]", "file")
+
+
+@pytest.mark.parametrize(
+    "shows", ["promises: [15]", "rules: [Z1]", "rules: []", "clients: {a: {timeot_ms: 5}}, rules: [C1]"]
+)
+def test_a_case_shows_a_promise_or_a_rule_that_there_is(shows: str) -> None:
+    with pytest.raises(Wrong):
+        read(f"[{{law: a law, {shows}, steps: [{{do: get, key: k}}]}}]", "file")
+
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "fits"),
+    [
+        ("{a: 1}", {"a": 1, "b": 2}, True),
+        ("{a: 1}", {"a": 2}, False),
+        ("{a: null}", {}, True),
+        ("{a: null}", {"a": 0}, False),
+        ("{a: false}", {}, True),
+        ("{a: true}", {"a": 1}, False),
+        ("[1, 2]", [1, 2], True),
+        ("[1, 2]", [1, 2, 3], False),
+        ("{value: x}", {"value": "eA=="}, True),
+        ("{value: !hex 00ff }", {"value": "AP8="}, True),
+        ("{value: x}", {"value": "x"}, False),
+        ("{value: !size 1 }", {"value": "eA=="}, True),
+        ("{value: !holds [x]}", {"value": "eA=="}, True),
+        ("{value: !holds [y]}", {"value": "eA=="}, False),
+        ("!any x", None, False),
+        ("!not 5", 5, False),
+        ("!not 5", 6, True),
+        ("!one_of [1, null]", None, True),
+        ("!one_of [1, 2]", 3, False),
+        ("!between [1, 2]", 2, True),
+        ("!between [1, 2]", 3, False),
+        ("!between [1, 2]", "1", False),
+        ("!near [500, 10]", "2030-01-01T00:00:00.505Z", True),
+        ("!near [500, 10]", "2030-01-01T00:00:00.515Z", False),
+        ("!near [500, 10]", None, False),
+        ('"2030-01-01T00:00:00.5Z"', "2030-01-01T01:00:00.500000000+01:00", True),
+        ('"2030-01-01T00:00:00.5Z"', "2030-01-01T00:00:00.500000001Z", False),
+        ("!matches ^a", "abc", True),
+        ("!matches ^a", "bac", False),
+        ("!each [2, {a: 1}]", [{"a": 1}, {"a": 1}], True),
+        ("!each [2, {a: 1}]", [{"a": 1}], False),
+        ("!each [2, {a: 1}]", [{"a": 1}, {"a": 2}], False),
+        ("{a: !save x , b: !saved x }", {"a": "s", "b": "s"}, True),
+        ("{a: !save x , b: !saved x }", {"a": "s", "b": "t"}, False),
+        ("{a: !save x , b: !unlike x }", {"a": "s", "b": "s"}, False),
+        ("{a: !save x }", {"a": ""}, False),
+    ],
+)
+def test_what_is_found_is_compared_with_what_is_expected(expected: str, found: object, fits: bool) -> None:
+    assert (not list(differences(yaml.load(expected, Loader), found, Scene(now=lambda: NOW)))) is fits
+
+
+def test_a_command_is_sent_with_its_values_in_their_places() -> None:
+    written = yaml.load(
+        "{value: !repeat [x, 2], items: [y], key: !join [!saved a , /], expire_time: !in 250, "
+        "each: !numbered [2, {key: k#}]}",
+        Loader,
+    )
+    assert resolved(written, Scene(now=lambda: NOW, saved={"a": "b"})) == {
+        "value": "eHg=",
+        "items": ["eQ=="],
+        "key": "b/",
+        "expire_time": "2030-01-01T00:00:00.250000Z",
+        "each": [{"key": "k0"}, {"key": "k1"}],
+    }
