@@ -124,10 +124,10 @@ func (c *connection) callBatch(ctx context.Context, items []*batchItem, all *att
 	}
 	for _, item := range items {
 		if failure, is := item.result.Err.(*Error); is && failure.Kind == ErrOutcomeUnknown {
-			return nil, failure
+			return nil, failure.orCancelled(ctx)
 		}
 	}
-	return nil, whole
+	return nil, whole.orCancelled(ctx)
 }
 
 // attemptBatch sends these once, and has each take its result. It returns the error with which the call failed as a whole.

@@ -191,6 +191,22 @@ func (c *connection) pause(ctx context.Context, all *attempts, length time.Durat
 	return c.ended(ctx) == nil
 }
 
+// orCancelled is what a call ends with that was not sent again: where its context was cancelled in a pause, that.
+func (e *Error) orCancelled(ctx context.Context) *Error {
+	if ctx.Err() != context.Canceled || !e.mayBeRepeated() {
+		return e
+	}
+	ended := *e
+	ended.cause = ctx.Err()
+	if e.Kind != ErrOutcomeUnknown {
+		ended = Error{
+			Kind: ErrCancelled, Code: codes.Canceled, Message: "the context was cancelled; before: " + e.Message,
+			NothingSent: e.NothingSent, cause: ctx.Err(),
+		}
+	}
+	return &ended
+}
+
 // renew makes a part whose last attempt failed so ready for the next.
 func (c *connection) renew(each *part, failure *Error) {
 	switch {
@@ -245,7 +261,7 @@ func call[Q, A any](ctx context.Context, c *connection, to method[Q, A], message
 		}
 		told := whole.tell(failure)
 		if !c.pauseAfter(ctx, all, failure) {
-			return nothing, told
+			return nothing, told.orCancelled(ctx)
 		}
 		c.renew(whole, failure)
 	}

@@ -311,6 +311,39 @@ func TestCancellingEndsTheCallAtOnceAndTellsTheService(t *testing.T) {
 	}
 }
 
+func TestCancellingEndsAPauseAtOnce(t *testing.T) {
+	for _, each := range []struct {
+		code   codes.Code
+		reason string
+		kind   Kind
+	}{{codes.Unavailable, "STORE_UNAVAILABLE", ErrCancelled}, {codes.Unknown, "OUTCOME_UNKNOWN", ErrOutcomeUnknown}} {
+		inBubble(t, func(t *testing.T, client *Client, service *fakeService) {
+			pausesAre(t, 1)
+			failed := failing(refusal(each.code, each.reason, nil))
+			service.script("Put", failed)
+			service.script("Batch", failed)
+			for _, call := range []func(context.Context) error{
+				func(ctx context.Context) error { _, err := client.Put(ctx, "k", nil); return err },
+				func(ctx context.Context) error { _, err := client.Batch(ctx, Put("k", nil)); return err },
+			} {
+				ctx, cancel := context.WithCancel(t.Context())
+				began, ended := time.Now(), make(chan error)
+				go func() { ended <- call(ctx) }()
+				synctest.Wait()
+				cancel()
+				err := <-ended
+				mustBe(t, err, each.kind)
+				if !errors.Is(err, context.Canceled) {
+					t.Errorf("%v is no context.Canceled", err)
+				}
+				equal(t, "took", time.Since(began), 0)
+			}
+			equal(t, "puts", len(service.seen("Put")), 1)
+			equal(t, "batches", len(service.seen("Batch")), 1)
+		})
+	}
+}
+
 func TestAContextThatIsOverSendsNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, client *Client, service *fakeService) {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -159,7 +159,13 @@ func (s *State) Transaction(
 		if failure = this.commit(ctx, message); failure == nil {
 			return nil
 		}
-		if made == set.tries || !this.isOvertaken(failure) || !c.pause(ctx, all, retry.pause(made-1)) {
+		if made == set.tries || !this.isOvertaken(failure) {
+			return failure
+		}
+		if !c.pause(ctx, all, retry.pause(made-1)) {
+			if ctx.Err() == context.Canceled {
+				return c.ended(ctx)
+			}
 			return failure
 		}
 	}
@@ -170,7 +176,10 @@ func (s *State) Transaction(
 // Reads go to the service, each record once, and are remembered. Writes wait for the end. A read of a record that was put or
 // deleted shows what was written, as a record without etag and times; a record that is updated cannot be read any more. A
 // record that was put or deleted may be put or deleted once more, then without a condition. All else that would write a
-// record twice is an ErrUsage, which also fails the transaction. Many goroutines may use it until the function returns.
+// record twice is an ErrUsage.
+//
+// A read or a write that fails, but for a missing record, fails the transaction even where the function goes on: what it
+// would have written could rest on what it does not know. Many goroutines may use it until the function returns.
 type Transaction struct {
 	try   *try
 	scope scope
@@ -196,6 +205,7 @@ func (t *Transaction) Get(ctx context.Context, key string, options ...OpOption) 
 	}
 	found, failure := t.try.read(ctx, operation.name(t.scope), operation.getMessage(t.scope))
 	if failure != nil {
+		t.try.fail(failure)
 		return nil, failure
 	}
 	return recordOf(found), nil

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -257,6 +259,29 @@ func TestAFailedConditionOfTheCallersOwnIsNotTriedAgain(t *testing.T) {
 		err := client.Transaction(t.Context(), doing(reading("k"), putting("own", IfEtag("e"))))
 		mustBe(t, err, ErrConflict)
 		equal(t, "runs", len(service.seen("Transact")), 1)
+	})
+}
+
+func TestAReadThatFailedFailsTheTransactionThoughTheFunctionGoesOn(t *testing.T) {
+	inBubble(t, func(t *testing.T, client *Client, service *fakeService) {
+		service.script("Get", failing(status.Error(codes.NotFound, "a proxy's")))
+		err := client.Transaction(t.Context(), doing(reading("k"), putting("k"))) // it takes any ErrNotFound for a missing record
+		equal(t, "reason", mustBe(t, err, ErrNotFound).Reason, "")
+		equal(t, "sent", len(service.seen("Transact")), 0)
+	})
+}
+
+func TestCancellingATransactionInAPauseEndsIt(t *testing.T) {
+	inBubble(t, func(t *testing.T, client *Client, service *fakeService) {
+		pausesAre(t, 1)
+		service.script("Transact", conflictOn(codes.Aborted, "ETAG_MISMATCH", "k"))
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- client.Transaction(ctx, doing(reading("k"), putting("k"))) }()
+		synctest.Wait()
+		cancel()
+		mustBe(t, <-ended, ErrCancelled)
+		equal(t, "sent", len(service.seen("Transact")), 1)
 	})
 }
 

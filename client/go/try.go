@@ -20,9 +20,9 @@ type try struct {
 	mu     sync.Mutex
 	reads  inOrder[*pb.Record] // nil: there is no record
 	writes inOrder[pendingWrite]
-	// refused is the first write that could not be noted. Nil: there is none.
-	refused *Error
-	over    bool
+	// failed is the first read or write that failed, but for a missing record. Nil: there is none.
+	failed *Error
+	over   bool
 }
 
 // pendingWrite is a *pb.PutRequest, a *pb.DeleteRequest or a *pb.UpdateRequest.
@@ -124,10 +124,19 @@ func (t *try) write(operation *Operation, in scope) *Error {
 		return usage(errOver)
 	}
 	failure := t.note(operation, in)
-	if t.refused == nil {
-		t.refused = failure
+	if t.failed == nil {
+		t.failed = failure
 	}
 	return failure
+}
+
+// fail takes in how a read failed: a transaction must not rest on what it does not know.
+func (t *try) fail(failure *Error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.failed == nil && !failure.saysMissing() {
+		t.failed = failure
+	}
 }
 
 func (t *try) note(operation *Operation, in scope) *Error {
@@ -191,12 +200,12 @@ func (t *try) finish() {
 	t.over = true
 }
 
-// end takes no more reads and writes, and returns all that there were as one message. It fails where a write could not be
-// noted, or what was read contradicts a condition of the caller's own.
+// end takes no more reads and writes, and returns all that there were as one message. It fails where a read or a write
+// did, or what was read contradicts a condition of the caller's own.
 func (t *try) end() (*pb.TransactRequest, *Error) {
 	t.finish()
-	if t.refused != nil {
-		return nil, t.refused
+	if t.failed != nil {
+		return nil, t.failed
 	}
 	return t.message()
 }

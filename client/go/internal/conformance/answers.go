@@ -105,7 +105,7 @@ func answerOfRecord(record *keepstate.Record) fields {
 // foundOrMissing is the answer to a get: a missing record is one.
 func foundOrMissing(record *keepstate.Record, err error) (fields, error) {
 	var failure *keepstate.Error
-	if errors.As(err, &failure) && failure.Kind == keepstate.ErrNotFound && failure.Reason != "" {
+	if errors.As(err, &failure) && failure.Kind == keepstate.ErrNotFound && failure.Reason == "RECORD_NOT_FOUND" {
 		return fields{"record": nil}, nil
 	}
 	return fields{"record": answerOfRecord(record)}, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/keepstate/keepstate/client/go"
@@ -30,10 +31,10 @@ type command struct {
 	Consistency string     `json:"consistency"`
 	TimeoutMs   *int64     `json:"timeout_ms"`
 
-	Delta     int64    `json:"delta,string"`
-	Initial   *int64   `json:"initial,string"`
-	Minimum   *int64   `json:"minimum,string"`
-	Maximum   *int64   `json:"maximum,string"`
+	Delta     number   `json:"delta"`
+	Initial   *number  `json:"initial"`
+	Minimum   *number  `json:"minimum"`
+	Maximum   *number  `json:"maximum"`
 	Items     [][]byte `json:"items"`
 	MaxLength *int32   `json:"max_length"`
 	Patch     []byte   `json:"patch"`
@@ -62,6 +63,35 @@ type command struct {
 	} `json:"tls"`
 }
 
+// number is one of 64 bits, in decimal text.
+type number struct {
+	value int64
+	// err is why it is none: the client's types cannot say it.
+	err error
+}
+
+// UnmarshalJSON takes text that is no such number for one that cannot be sent, not for the end of the input.
+func (n *number) UnmarshalJSON(text []byte) error {
+	var decimal string
+	if err := json.Unmarshal(text, &decimal); err != nil {
+		return err
+	}
+	if n.value, n.err = strconv.ParseInt(decimal, 10, 64); n.err != nil {
+		n.err = fmt.Errorf("%w: %w", keepstate.ErrUsage, n.err)
+	}
+	return nil
+}
+
+// sayable tells whether the client's types can say the command's numbers.
+func (c *command) sayable() error {
+	for _, each := range []*number{&c.Delta, c.Initial, c.Minimum, c.Maximum} {
+		if each != nil && each.err != nil {
+			return each.err
+		}
+	}
+	return nil
+}
+
 // options are those of an operation, without its name's.
 func (c *command) options() []keepstate.OpOption {
 	var options []keepstate.OpOption
@@ -81,9 +111,9 @@ func (c *command) options() []keepstate.OpOption {
 	give(c.ContentType != nil, func() keepstate.OpOption { return keepstate.ContentType(*c.ContentType) })
 	give(c.Consistency == "strong", keepstate.Strong)
 	give(c.Consistency == "eventual", keepstate.Eventual)
-	give(c.Initial != nil, func() keepstate.OpOption { return keepstate.Initial(*c.Initial) })
-	give(c.Minimum != nil, func() keepstate.OpOption { return keepstate.Minimum(*c.Minimum) })
-	give(c.Maximum != nil, func() keepstate.OpOption { return keepstate.Maximum(*c.Maximum) })
+	give(c.Initial != nil, func() keepstate.OpOption { return keepstate.Initial(c.Initial.value) })
+	give(c.Minimum != nil, func() keepstate.OpOption { return keepstate.Minimum(c.Minimum.value) })
+	give(c.Maximum != nil, func() keepstate.OpOption { return keepstate.Maximum(c.Maximum.value) })
 	give(c.MaxLength != nil, func() keepstate.OpOption { return keepstate.MaxLength(*c.MaxLength) })
 	return options
 }
@@ -113,6 +143,9 @@ func (c *command) items() []any {
 // operation is what the command asks for as a part of a batch or a transaction.
 func (c *command) operation(do string) (keepstate.Operation, error) {
 	options := append(c.options(), c.place()...)
+	if err := c.sayable(); err != nil {
+		return keepstate.Operation{}, err
+	}
 	switch do {
 	case "get":
 		return keepstate.Get(c.Key, options...), nil
@@ -123,7 +156,7 @@ func (c *command) operation(do string) (keepstate.Operation, error) {
 	case "touch":
 		return keepstate.Touch(c.Key, options...), nil
 	case "increment":
-		return keepstate.Increment(c.Key, c.Delta, options...), nil
+		return keepstate.Increment(c.Key, c.Delta.value, options...), nil
 	case "append":
 		return keepstate.Append(c.Key, c.items(), options...), nil
 	case "merge_patch":
@@ -156,6 +189,9 @@ func operations(do string, commands []command) ([]keepstate.Operation, error) {
 // perform makes the call that a command asks for.
 func (p *program) perform(ctx context.Context, by client, c *command) (fields, error) {
 	view, options := within(by.view, c), c.options()
+	if err := c.sayable(); err != nil {
+		return nil, err
+	}
 	switch c.Do {
 	case "get":
 		record, err := view.Get(ctx, c.Key, options...)
@@ -170,7 +206,7 @@ func (p *program) perform(ctx context.Context, by client, c *command) (fields, e
 		etag, expires, err := view.Touch(ctx, c.Key, options...)
 		return fields{"etag": etag, "expire_time": answerOfTime(expires)}, err
 	case "increment":
-		updated, err := view.Increment(ctx, c.Key, c.Delta, options...)
+		updated, err := view.Increment(ctx, c.Key, c.Delta.value, options...)
 		return answerOfUpdate(updated.Record, updated.Repeated), err
 	case "append":
 		updated, err := view.Append(ctx, c.Key, c.items(), options...)

@@ -67,6 +67,9 @@ func perform(ctx context.Context, tx *keepstate.Transaction, step *command, read
 		tx = tx.Store(*step.Store)
 	}
 	options := step.options()
+	if err := step.sayable(); err != nil {
+		return err
+	}
 	switch step.Do {
 	case "get":
 		found, err := tx.Get(ctx, step.Key, options...)
@@ -81,7 +84,7 @@ func perform(ctx context.Context, tx *keepstate.Transaction, step *command, read
 	case "delete":
 		return tx.Delete(step.Key, options...)
 	case "increment":
-		return tx.Increment(step.Key, step.Delta, options...)
+		return tx.Increment(step.Key, step.Delta.value, options...)
 	case "append":
 		return tx.Append(step.Key, step.items(), options...)
 	case "merge_patch":
@@ -107,5 +110,5 @@ func add(ctx context.Context, tx *keepstate.Transaction, step *command) error {
 			return err
 		}
 	}
-	return tx.PutJSON(step.Key, number+step.Delta)
+	return tx.PutJSON(step.Key, number+step.Delta.value)
 }
