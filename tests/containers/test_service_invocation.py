@@ -150,14 +150,19 @@ class Caller:
     app: App
     sidecar: DaprContainer
 
-    async def put(self, *script: grpc.StatusCode | Act, config: Mapping[str, Any] | None = None) -> str:
+    async def put(
+        self,
+        *script: grpc.StatusCode | Act,
+        config: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str:
         """Calls once, with what becomes of what arrives and the gRPC library's own configuration; says the code."""
         self.app.arrivals.clear()
         self.app.script[:] = script
         options = [("grpc.service_config", json.dumps(config or {}))]
         async with grpc.aio.insecure_channel(self.sidecar.grpc_target, options=options) as channel:
             stub: Any = state_service_pb2_grpc.StateServiceStub(channel)
-            call = stub.Put(MESSAGE, metadata=[("dapr-app-id", APP)], timeout=10)
+            call = stub.Put(MESSAGE, metadata=[("dapr-app-id", APP), *(metadata or {}).items()], timeout=10)
             code: grpc.StatusCode = await call.code()
             return code.name
 
@@ -218,3 +223,10 @@ async def test_what_the_callers_grpc_library_sends_again_says_so_through_dapr(ca
     config = {"methodConfig": [{"name": [{}], "retryPolicy": {**policy, "retryableStatusCodes": ["UNAVAILABLE"]}}]}
     assert await caller.put(UNAVAILABLE, UNAVAILABLE, config=config) == "OK"
     assert [each.metadata.get(PREVIOUS) for each in caller.app.arrivals] == [None, "1", "2"]
+
+
+async def test_a_callers_token_and_metadata_reach_the_app(caller: Caller) -> None:
+    sent = {"authorization": "Bearer t0", "x-correlation-id": "c0"}
+    assert await caller.put(metadata=sent) == "OK"
+    (arrival,) = caller.app.arrivals
+    assert {name: arrival.metadata.get(name) for name in sent} == sent

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -27,6 +28,7 @@ from keepstate import (
     Put,
     RecordName,
     TransactionConflict,
+    Unauthenticated,
     Unavailable,
     UpdateNotApplicable,
     sync,
@@ -168,6 +170,23 @@ async def test_of_an_app_that_is_not_there_daprd_says_unknown_so_a_writes_outcom
             await wrong.put("a", 1)
     for error in (read.value, written.value):
         assert (error.code, error.reason, error.nothing_sent) == (UNKNOWN, "", False)
+
+
+async def test_a_sidecar_with_a_token_of_its_own_is_shown_it_by_metadata(
+    invoked: Invoked, containers: Containers, tmp_path: Path
+) -> None:
+    """It says UNAUTHENTICATED of others' calls before it hands them on."""
+    token = {"DAPR_API_TOKEN": "t0"}
+    sidecar = await asyncio.to_thread(containers.sidecar, "guarded", resources_path=tmp_path, environment=token)
+    try:
+        metadata: dict[str, str | bytes] = {"dapr-app-id": APP}
+        async with Client[Any](sidecar.grpc_target, metadata=metadata) as stranger:
+            with pytest.raises(Unauthenticated):
+                await stranger.put("a", 1)
+        async with Client[Any](sidecar.grpc_target, metadata={**metadata, "dapr-api-token": "t0"}) as state:
+            await state.put("a", 1)
+    finally:
+        await asyncio.to_thread(sidecar.stop)
 
 
 async def test_while_the_service_is_away_its_sidecar_says_unavailable_and_a_writes_outcome_is_unknown(

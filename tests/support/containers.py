@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -120,13 +120,20 @@ class Containers:
         return name
 
     def sidecar(
-        self, app_id: str, *, resources_path: Path = COMPONENTS, arguments: Sequence[str] = ()
+        self,
+        app_id: str,
+        *,
+        resources_path: Path = COMPONENTS,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> DaprContainer:
         """Start one more sidecar; `stop` removes it before the run's end.
 
         Start the stores that its components name first, by using `redis` or `postgres`.
         """
         server = self._dapr(app_id, resources_path, arguments)
+        for name, value in (environment or {}).items():
+            server.with_env(name, value)
         self._servers.append(server)
         return server.start()
 
