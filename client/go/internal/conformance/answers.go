@@ -7,7 +7,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
-	"github.com/keepstate/keepstate/client/go"
+	keepstate "github.com/keepstate/keepstate/client/go"
 )
 
 type fields = map[string]any

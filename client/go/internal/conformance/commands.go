@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/keepstate/keepstate/client/go"
+	keepstate "github.com/keepstate/keepstate/client/go"
 )
 
 // command is what the suite asks for.

@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/keepstate/keepstate/client/go"
+	keepstate "github.com/keepstate/keepstate/client/go"
 )
 
 // client is one that the suite has named.

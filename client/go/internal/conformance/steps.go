@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/keepstate/keepstate/client/go"
+	keepstate "github.com/keepstate/keepstate/client/go"
 )
 
 // errRaised is what the function of a transaction raises itself.

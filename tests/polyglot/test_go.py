@@ -1,0 +1,150 @@
+"""The Go client's documents say what is so, and it speaks TLS with a real service."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keepstate.testing import KeepstateService
+from tests.polyglot.programs import PROJECT
+from tests.support.certificates import Authority
+from tests.support.service import ServiceProcess
+
+CLIENT = PROJECT / "client/go"
+SCRIPT = PROJECT / "scripts/client-go.sh"
+PAGE, README = PROJECT / "docs/clients/go.md", CLIENT / "README.md"
+ADDRESS = "localhost:7400"
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[str]:
+    """The address of a service."""
+    with KeepstateService() as running:
+        yield running.address
+
+
+def go(*arguments: str, folder: Path) -> str:
+    """Run the project's Go, and return what it prints.
+
+    Raises:
+        AssertionError: it failed; with what it said.
+    """
+    done = subprocess.run(
+        [SCRIPT, "go", *arguments], cwd=folder, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, f"go {shlex.join(arguments)}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    found = re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    assert found, f"{page} has no examples in {language}"
+    return found
+
+
+def make_module(folder: Path, program: str) -> None:
+    """A module of its own that uses the client as others' do, at the client's own versions."""
+    text = (CLIENT / "go.mod").read_text()
+    name = re.findall(r"^module (\S+)$", text, re.MULTILINE)[0]
+    module = text.replace(f"module {name}", "module keepstate.invalid/program", 1)
+    (folder / "go.mod").write_text(f"{module}\nrequire {name} v0.0.0\n\nreplace {name} => {CLIENT}\n")
+    (folder / "go.sum").write_text((CLIENT / "go.sum").read_text())
+    (folder / "main.go").write_text(program)
+
+
+def test_the_example_does_each_job_once_as_the_readme_says(service: str) -> None:
+    [command] = [line for block in blocks(README, "sh") for line in block.splitlines() if "./example" in line]
+    program, *arguments = shlex.split(command.replace(ADDRESS, service))
+    assert program == "go"
+    assert service in arguments
+    said = go(*arguments, folder=CLIENT).splitlines()
+    assert said[-1] == "20 of 20 jobs are done, each of them once"
+    assert sum(int(line.rpartition(" ")[2]) for line in said[:-1]) == 20
+
+
+def test_the_readmes_program_runs(service: str, tmp_path: Path) -> None:
+    [program] = blocks(README, "go")
+    make_module(tmp_path, program.replace(ADDRESS, service))
+    assert go("run", ".", folder=tmp_path) == "good morning\n"
+
+
+def test_the_pages_examples_run(service: str, tmp_path: Path) -> None:
+    make_module(tmp_path, program_of(blocks(PAGE, "go")).replace(ADDRESS, service))
+    said = go("run", ".", folder=tmp_path)
+    for expected in ("true image/png", "Grace\n", "taken by", "failed:", "9 left", "not enough in stock", "70 and 30"):
+        assert expected in said
+
+
+def program_of(examples: list[str]) -> str:
+    """A program that runs examples one after the other, each with a view of its own."""
+    used = {"context", "log", *re.findall(r"\b(errors|fmt|os|strings|time)\.[A-Z]", "".join(examples))}
+    imports = "".join(f'\t"{name}"\n' for name in sorted(used))
+    functions = "".join(
+        f"\nfunc example{number}(ctx context.Context, client *keepstate.Client, state *keepstate.State) error {{\n"
+        f"\t{{\n{example}\t}}\n\treturn nil\n}}\n"
+        for number, example in enumerate(examples)
+    )
+    calls = "".join(
+        f'\tif err := example{number}(ctx, client, client.Namespace("example-{number}")); err != nil {{\n'
+        f'\t\tlog.Fatal("example {number}: ", err)\n\t}}\n'
+        for number in range(len(examples))
+    )
+    return (
+        f'package main\n\nimport (\n{imports}\n\tkeepstate "github.com/keepstate/keepstate/client/go"\n)\n'
+        f'{functions}\nfunc main() {{\n\tctx := context.Background()\n\tclient, err := keepstate.New("{ADDRESS}")\n'
+        f"\tif err != nil {{\n\t\tlog.Fatal(err)\n\t}}\n{calls}}}\n"
+    )
+
+
+def test_a_client_with_a_certificate_is_let_in_and_one_without_is_not(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca")
+    server, client = authority.issue("127.0.0.1"), authority.issue("billing")
+    settings = {
+        "KEEPSTATE_TLS_CERT": str(server.cert),
+        "KEEPSTATE_TLS_KEY": str(server.key),
+        "KEEPSTATE_TLS_CLIENT_CA": str(authority.file),
+    }
+    trusting = {"ca": str(authority.file)}
+    showing = {**trusting, "client_cert": str(client.cert), "client_key": str(client.key)}
+    with closing(ServiceProcess(tmp_path, _free_ports(), settings)) as service:
+        service.start()
+        put = {"do": "put", "key": "k", "value": "AP8=", "timeout_ms": 2000}
+        with_one = _told(service.address, showing, put, {"do": "get", "key": "k"})
+        without = _told(service.address, trusting, put)
+    assert with_one[1]["ok"]["record"]["value"] == "AP8="
+    assert (without[0]["error"]["type"], without[0]["error"]["nothing_sent"]) == ("Unavailable", True)
+
+
+def _told(address: str, tls: dict[str, str], *commands: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the client answers to commands, one after the other, by the program of the conformance suite."""
+    program = subprocess.run(
+        [SCRIPT, "conformance"], capture_output=True, text=True, timeout=600, check=True
+    ).stdout.splitlines()
+    answers = []
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+        connect = {"do": "connect", "address": address, "tls": tls}
+        for number, command in enumerate((connect, *commands)):
+            running.stdin.write(json.dumps({"id": number, "client": "a", **command}) + "\n")
+            running.stdin.flush()
+            answers.append(json.loads(running.stdout.readline()))
+        running.stdin.close()
+        assert running.wait(timeout=20) == 0
+    return answers[1:]
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as one, socket.socket() as other:
+        for each in (one, other):
+            each.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
