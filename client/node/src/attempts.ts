@@ -1,12 +1,8 @@
 import {
-  AlreadyExistsError,
-  ConflictError,
   DeadlineExceededError,
-  NotFoundError,
   OutcomeUnknownError,
   ResourceExhaustedError,
   UnavailableError,
-  UpdateNotApplicableError,
   type AnyKeepstateError,
 } from "./errors.js";
 import type { RequestId } from "./gen/keepstate/v1/record.js";
@@ -113,7 +109,7 @@ export class Part {
 
   /** Takes in how an attempt failed, and returns what the caller is told unless there is another. */
   failed(error: AnyKeepstateError): AnyKeepstateError {
-    if (this.request === undefined || isFinal(error)) return error;
+    if (this.request === undefined || JUDGED.has(error.reason)) return error;
     if (error instanceof OutcomeUnknownError) {
       this.#inDoubt = true;
       return error;
@@ -134,15 +130,17 @@ export function mayBeRepeated(error: AnyKeepstateError): boolean {
   );
 }
 
-/** Whether the service has judged the write, and so also all of its earlier attempts (P3). */
-function isFinal(error: AnyKeepstateError): boolean {
-  const judged =
-    error instanceof ConflictError ||
-    error instanceof AlreadyExistsError ||
-    error instanceof NotFoundError ||
-    error instanceof UpdateNotApplicableError;
-  return judged && error.reason !== "";
-}
+/**
+ * Reasons with which the service has judged the write, and so also all of its earlier attempts (P3). What a later
+ * version's say of earlier attempts is not known.
+ */
+const JUDGED: ReadonlySet<string> = new Set([
+  "ETAG_MISMATCH",
+  "TRANSACTION_CONFLICT",
+  "RECORD_ALREADY_EXISTS",
+  "RECORD_NOT_FOUND",
+  "UPDATE_NOT_APPLICABLE",
+]);
 
 function unknownAfter(error: AnyKeepstateError): OutcomeUnknownError {
   return new OutcomeUnknownError(`an attempt may have been applied, and the last one failed: ${error.message}`, {

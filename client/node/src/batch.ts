@@ -55,7 +55,14 @@ export async function callBatch(
     answered ||= whole === undefined;
     waiting = toBeRepeated(waiting);
     const failures = waiting.map(({ failure }) => failure).filter((failure) => failure !== undefined);
-    if (failures.length === 0 || !(await connection.pauseAfter(failures, attempts, options.signal))) break;
+    if (failures.length === 0) break;
+    try {
+      if (!(await connection.pauseAfter(failures, attempts, options.signal))) break;
+    } catch (cut) {
+      if (!isKeepstateError(cut)) throw cut;
+      whole &&= cut;
+      break;
+    }
     for (const item of waiting) if (item.failure !== undefined) connection.renew(item, item.failure);
   }
   const results = items.map(({ result }) => result).filter((result) => result !== undefined);

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { setImmediate as turn } from "node:timers/promises";
 
 import type { Metadata, ServiceError } from "@grpc/grpc-js";
 
@@ -101,7 +102,10 @@ export class Connection {
         failure = error;
       }
       const told = part.failed(failure);
-      if (!(await this.pauseAfter([failure], attempts, options.signal))) throw told;
+      const again = await this.pauseAfter([failure], attempts, options.signal).catch((cut: unknown) => {
+        throw part.inDoubt ? told : cut;
+      });
+      if (!again) throw told;
       this.renew(part, failure);
     }
   }
@@ -129,7 +133,11 @@ export class Connection {
     return attempts;
   }
 
-  /** Waits until what failed so is to be sent again. False: it is not. */
+  /**
+   * Waits until what failed so is to be sent again. False: it is not.
+   *
+   * @throws CancelledError the call was cut short in the pause.
+   */
   async pauseAfter(
     failures: readonly AnyKeepstateError[],
     attempts: Attempts,
@@ -139,12 +147,17 @@ export class Connection {
     return pause !== undefined && (await this.pause(pause, attempts, signal));
   }
 
-  /** Waits so long before another attempt. False: the time does not allow one, or the call was cut short. */
+  /**
+   * Waits so long before another attempt. False: the time does not allow one.
+   *
+   * @throws CancelledError the call was cut short in the pause.
+   */
   async pause(ms: number, attempts: Attempts, signal: AbortSignal | undefined): Promise<boolean> {
+    if (ms >= attempts.left) return false;
     const signals = this.#signals(signal);
-    if (signals.some((each) => each.aborted) || ms >= attempts.left) return false;
     await this.timing.sleep(ms, signals);
-    return attempts.left > 0 && !signals.some((each) => each.aborted);
+    if (signals.some((each) => each.aborted)) throw this.#cut(false, false, signal);
+    return attempts.left > 0;
   }
 
   /** Makes a part whose last attempt failed so ready for the next. */
@@ -169,6 +182,7 @@ export class Connection {
     const signals = this.#signals(signal);
     const begun = this.timing.monotonic();
     const token = await this.#currentToken(ms, signal);
+    if (writes) await arrived();
     this.#mustGoOn(signal);
     const sent = this.timing.monotonic();
     try {
@@ -252,6 +266,15 @@ export class Connection {
       if (!isKeepstateError(error)) throw error;
     }
   }
+}
+
+/**
+ * Takes in what has arrived, so that a connection that is closed already is seen to be so: a write that is sent on it
+ * would be in doubt. The first turn of the event loop may have begun before.
+ */
+async function arrived(): Promise<void> {
+  await turn();
+  await turn();
 }
 
 function checkMs(field: string, ms: number): void {

@@ -1,5 +1,5 @@
 import { foundOf, isMissing, outcomeOf, recordOf, storeInfoOf, touchedOf, updatedOf, type Outcome } from "./answers.js";
-import { callBatch } from "./batch.js";
+import { callBatch, mustBeAsMany } from "./batch.js";
 import type { Codec } from "./codecs.js";
 import type { Connection } from "./connection.js";
 import { isKeepstateError, NotFoundError, UsageError } from "./errors.js";
@@ -183,6 +183,9 @@ export class State<V> {
       request,
     };
     const done = await this.#connection.call(StateServiceService.transact, message, request, options);
+    mustBeAsMany(done.puts, puts, true);
+    mustBeAsMany(done.deletes, deletes, true);
+    mustBeAsMany(done.updates, updates, true);
     return {
       puts: done.puts.map(({ etag }) => etag),
       deletes: done.deletes.map(({ existed }) => existed),

@@ -92,6 +92,7 @@ const NEVER_ARRIVED = [
   /^No connection established/,
   /^Name resolution failed/,
   /^Stream refused by server/,
+  /^Failed to start HTTP\/2 stream/,
   /^Attempted to send message with a size larger than/,
   /^Deadline exceeded after .*(waiting for name resolution|waiting for metadata filters|Waiting for LB pick)$/,
   /^SERVER: Received message larger than max/,

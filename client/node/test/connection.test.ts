@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { createServer, type AddressInfo } from "node:net";
+import { once } from "node:events";
+import { connect, createServer, type AddressInfo } from "node:net";
 import { test } from "node:test";
 
 import { status as Code } from "@grpc/grpc-js";
@@ -108,7 +109,7 @@ test("each write has a request: the client's number, counted from 1 on, attempt 
   service.handlers["delete"] = () => ({ existed: true });
   service.handlers["touch"] = () => ({ etag: "e", expireTime: undefined });
   service.handlers["update"] = () => ({ record: recordOf("n", "1"), repeated: false });
-  service.handlers["transact"] = () => ({ puts: [], deletes: [], updates: [] });
+  service.handlers["transact"] = () => ({ puts: [], deletes: [{ existed: true }], updates: [] });
   await state.put("a", 1);
   await state.delete("a");
   await state.touch("a", { never: true });
@@ -259,13 +260,17 @@ test("what the service has judged is final, also for a write in doubt", async (t
     RECORD_ALREADY_EXISTS: Code.ALREADY_EXISTS,
     RECORD_NOT_FOUND: Code.NOT_FOUND,
     UPDATE_NOT_APPLICABLE: Code.FAILED_PRECONDITION,
+    TRANSACTION_CONFLICT: Code.ABORTED,
   };
   for (const [reason, code] of Object.entries(judgements)) {
     service.handlers["put"] = inTurn(UNKNOWN, new Refusal(code, { reason }));
     assert.equal((await failure(state.put("a", 1))).reason, reason);
   }
-  service.handlers["put"] = inTurn(UNKNOWN, new Refusal(Code.ABORTED)); // as a proxy may say
-  assert.equal((await failure(state.put("a", 1))).kind, "OutcomeUnknown");
+  // As a proxy may say, and a later version.
+  for (const fields of [{}, { reason: "OF_A_LATER_VERSION" }]) {
+    service.handlers["put"] = inTurn(UNKNOWN, new Refusal(Code.ABORTED, fields));
+    assert.equal((await failure(state.put("a", 1))).kind, "OutcomeUnknown");
+  }
 });
 
 test("a connection that is refused sent nothing, and is tried again", async (t) => {
@@ -282,7 +287,7 @@ test("a connection that is refused sent nothing, and is tried again", async (t) 
 
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
+  await once(server, "listening");
   const { port } = server.address() as AddressInfo;
   await new Promise((resolve) => server.close(resolve));
   return port;
@@ -297,6 +302,33 @@ test("a reply that is lost with its connection makes a write's outcome unknown, 
   const error = await failure(state.put("a", 1));
   assert.equal(error.kind, "OutcomeUnknown");
   assert.equal(error.nothingSent, false);
+});
+
+test("a write right after its connection broke was not sent on it", async (t) => {
+  const { service, state: unused } = await begin(t);
+  unused.connection.close();
+  const relay = createServer((from) => {
+    const to = connect(Number(service.address.split(":")[1]), "127.0.0.1");
+    from.pipe(to).pipe(from);
+    for (const each of [from, to]) each.on("error", () => undefined);
+    relay.once("cut", () => {
+      from.resetAndDestroy();
+      to.destroy();
+    });
+  }).listen(0, "127.0.0.1");
+  await once(relay, "listening");
+  const { port } = relay.address() as AddressInfo;
+  const state = new TestState(`127.0.0.1:${port}`, { retry: false }, new FakeTiming(), json());
+  t.after(() => {
+    state.connection.close();
+  });
+  service.handlers["put"] = () => ({ etag: "e" });
+  await state.put("a", 1);
+  relay.close();
+  relay.emit("cut");
+  const error = await failure(state.put("a", 2));
+  assert.equal(error.kind, "Unavailable");
+  assert.ok(error.nothingSent);
 });
 
 test("a message that is too large is not sent", async (t) => {
@@ -350,15 +382,25 @@ test("a signal that is aborted before the call sends nothing", async (t) => {
   assert.equal(service.arrived.length + service.asked, 0);
 });
 
-test("a signal that is aborted in a pause ends the call with what is known", async (t) => {
+test("a signal that is aborted in a pause ends the call, which is unknown if it is in doubt", async (t) => {
   const { service, state, timing } = await begin(t);
   const stop = new AbortController();
   timing.whilePausing = () => {
     stop.abort();
   };
   service.handlers["get"] = inTurn(UNAVAILABLE);
-  assert.equal((await failure(state.get("k", { signal: stop.signal }))).kind, "Unavailable");
-  assert.equal(service.arrived.length, 1);
+  service.handlers["put"] = inTurn(UNKNOWN);
+  const { signal } = stop;
+  const write = await failure(state.put("k", 1, { signal }));
+  assert.equal(write.kind, "OutcomeUnknown");
+  assert.equal(write.reason, "OUTCOME_UNKNOWN");
+
+  const again = new AbortController();
+  timing.whilePausing = () => {
+    again.abort();
+  };
+  assert.equal((await failure(state.get("k", { signal: again.signal }))).kind, "Cancelled");
+  assert.equal(service.arrived.length, 2);
 });
 
 test("a pause ends when its signal is aborted", { timeout: 5_000 }, async () => {

@@ -173,6 +173,13 @@ test("an update answers with what it left, and says whether it was a repeat", as
   await assert.rejects(state.append("l", [1]), { kind: "NotFound", record: { store: "", namespace: "", key: "l" } });
 });
 
+test("an answer to transact that has not one result for each write leaves the outcome unknown", async (t) => {
+  const { service, state } = await begin(t);
+  service.handlers["transact"] = () => ({ puts: [{ etag: "e" }], deletes: [], updates: [] });
+  assert.deepEqual((await state.transact({ puts: [{ key: "a", value: 1 }] })).puts, ["e"]);
+  await assert.rejects(state.transact({ puts: [], deletes: [{ key: "a" }] }), { kind: "OutcomeUnknown" });
+});
+
 test("a store's promise that is kept in an unknown way is told as its number", async (t) => {
   const { service, state } = await begin(t);
   const promise = { number: 1, title: "existence", reason: "" };
