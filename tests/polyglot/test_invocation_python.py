@@ -145,9 +145,9 @@ async def test_the_deadline_reaches_the_service(invoked: Invoked, containers: Co
         try:
             begun = time.monotonic()
             with pytest.raises(Unavailable) as caught:
-                await hasty.get("a", timeout=timedelta(seconds=2))
+                await hasty.get("a", timeout=timedelta(seconds=4))
             assert caught.value.reason == "STORE_UNAVAILABLE"
-            assert time.monotonic() - begun < 2
+            assert time.monotonic() - begun < 4
         finally:
             await asyncio.to_thread(containers.redis.unpause)
 
