@@ -107,6 +107,10 @@ async def programs() -> AsyncIterator[Callable[[str], Awaitable[Program]]]:
     running: dict[str, Program | Gone] = {}
 
     async def find(language: str) -> Program:
+        known = running.get(language)
+        if isinstance(known, Program) and known.gone:  # the case in which it went has failed by that; not the next too
+            await known.end()
+            del running[language]
         if language not in running:
             try:
                 running[language] = await Program.start(command_of(language))

@@ -63,7 +63,8 @@ class Program:
         self._process = process
         self._numbers = itertools.count(1)
         self._calls: dict[int, Call] = {}
-        self._gone = ""
+        self.gone = ""
+        """Why no more commands can be given to it. Empty: they can."""
         self._reading = asyncio.create_task(self._read())
 
     @classmethod
@@ -91,8 +92,8 @@ class Program:
         Raises:
             Gone: it has ended.
         """
-        if self._gone:
-            raise Gone(self._gone)
+        if self.gone:
+            raise Gone(self.gone)
         call = Call(next(self._numbers))
         self._calls[call.number] = call
         assert self._process.stdin is not None
@@ -149,7 +150,7 @@ class Program:
                 del self._calls[call.number]
                 if not call.answer.done():
                     call.answer.set_result(said)
-        self._gone = gone
+        self.gone = gone
         for call in self._calls.values():
             if not call.answer.done():
                 call.answer.set_exception(Gone(gone))
