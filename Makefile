@@ -6,7 +6,7 @@ SHELL := bash
 
 bin := .venv/bin
 # Without LANGUAGES also what belongs to no single one.
-polyglot = $(if $(LANGUAGES),$(wildcard $(languages:%=tests/polyglot/test_%.py)),$(wildcard tests/polyglot))
+polyglot = $(if $(LANGUAGES),tests/conformance/test_conformance.py $(foreach each,$(languages),$(wildcard tests/polyglot/test_*$(each).py)),tests/conformance tests/polyglot)
 languages = $(or $(LANGUAGES),python go java node)
 compile = $(bin)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command 'make lock' $(UPGRADE)
@@ -37,7 +37,7 @@ clients:  ## Check and test the clients in Go, Java and Node; LANGUAGES=go for o
 
 polyglot: setup  ## Run the conformance suite and the examples in all languages; LANGUAGES=go for one, ARGS="-k name"
 	@scripts/containers.sh
-	@$(bin)/pytest tests/conformance $(polyglot) --languages "$(languages)" $(ARGS)
+	@$(bin)/pytest $(polyglot) --languages "$(languages)" $(ARGS)
 
 simulate: setup  ## Run SEEDS=20000 simulated histories of the engine, and check each
 	@PYTHONHASHSEED=0 $(bin)/python -m tests.simulation.run --seeds $(or $(SEEDS),20000) $(ARGS)

@@ -123,9 +123,9 @@ func (p *part) tell(failure *Error) *Error {
 
 // isFinal tells whether the service has judged the write, and so also all of its earlier attempts.
 func (e *Error) isFinal() bool {
-	switch e.Kind {
-	case ErrConflict, ErrTransactionConflict, ErrAlreadyExists, ErrNotFound, ErrUpdateNotApplicable:
-		return e.Reason != ""
+	switch e.Reason { // not the kind: what a later version's reasons say of earlier attempts is not known
+	case "ETAG_MISMATCH", "TRANSACTION_CONFLICT", "RECORD_ALREADY_EXISTS", "RECORD_NOT_FOUND", "UPDATE_NOT_APPLICABLE":
+		return true
 	}
 	return false
 }

@@ -184,6 +184,14 @@ func TestAProxysConflictAfterAnAttemptInDoubtIsNoJudgement(t *testing.T) {
 	})
 }
 
+func TestAReasonOfALaterVersionIsNoJudgementOnAnAttemptInDoubt(t *testing.T) {
+	inBubble(t, func(t *testing.T, client *Client, service *fakeService) {
+		service.script("Put", unknown, failing(refusal(codes.Aborted, "OF_A_LATER_VERSION", nil)))
+		_, err := client.Put(t.Context(), "k", nil)
+		mustBe(t, err, ErrOutcomeUnknown)
+	})
+}
+
 func TestPausesGrowToALimitOnTopOfWhatTheServiceAsksFor(t *testing.T) {
 	inBubble(t, func(t *testing.T, client *Client, service *fakeService) {
 		pausesAre(t, 1)
