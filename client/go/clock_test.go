@@ -56,8 +56,8 @@ func TestTheBestSampleIsKeptAndGrowsOld(t *testing.T) {
 	machine.tell(clock, noon.Add(time.Second+10*time.Millisecond), 100*time.Millisecond) // worse, and no contradiction
 	equal(t, "after a worse one", clock.now(), noon.Add(time.Second+105*time.Millisecond))
 	machine.pass(45 * time.Second) // by then the best may be wrong by as much
-	machine.tell(clock, noon.Add(46*time.Second), 100*time.Millisecond)
-	equal(t, "after a worse one, when the best is old", clock.now(), noon.Add(46*time.Second+50*time.Millisecond))
+	machine.tell(clock, noon.Add(46*time.Second+170*time.Millisecond), 100*time.Millisecond)
+	equal(t, "after a worse one, when the best is old", clock.now(), noon.Add(46*time.Second+220*time.Millisecond))
 }
 
 func TestASampleThatContradictsTheBestOneReplacesIt(t *testing.T) {
@@ -167,6 +167,16 @@ func TestAFirstWriteWhoseTimeIsUpWhileItAsksWasNotSent(t *testing.T) {
 		_, err := client.Put(ctx, "k", nil)
 		equal(t, "nothing sent", mustBe(t, err, ErrDeadlineExceeded).NothingSent, true)
 		equal(t, "puts", len(service.seen("Put")), 0)
+	})
+}
+
+func TestAskingForTheTimeLeavesTheWriteSome(t *testing.T) {
+	inBubble(t, func(t *testing.T, client *Client, service *fakeService) {
+		service.untimed = true
+		service.script("GetStore", silent)
+		began := time.Now()
+		must[string](t)(client.Put(t.Context(), "k", nil))
+		equal(t, "asked for", time.Since(began).Round(10*time.Millisecond), 6670*time.Millisecond)
 	})
 }
 

@@ -324,11 +324,17 @@ type sendingKey struct{}
 type sendingWatch struct{}
 
 func (sendingWatch) HandleRPC(ctx context.Context, event stats.RPCStats) {
-	if _, handed := event.(*stats.OutPayload); !handed {
+	attempt, ok := ctx.Value(sendingKey{}).(*sending)
+	if !ok {
 		return
 	}
-	if attempt, ok := ctx.Value(sendingKey{}).(*sending); ok {
+	switch event := event.(type) {
+	case *stats.OutPayload:
 		attempt.begun.Store(true)
+	case *stats.Begin:
+		if event.IsTransparentRetryAttempt { // what was sent before was surely not processed
+			attempt.begun.Store(false)
+		}
 	}
 }
 

@@ -352,6 +352,12 @@ func TestCancellingEndsAPauseAtOnce(t *testing.T) {
 	}
 }
 
+func TestWhatTheServiceHasJudgedIsToldThoughTheContextIsCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	mustBe(t, (&Error{Kind: ErrConflict}).orCancelled(ctx), ErrConflict)
+}
+
 func TestAContextThatIsOverSendsNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, client *Client, service *fakeService) {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -41,8 +41,10 @@ type fakeService struct {
 	// connecting is what is waited for before a connection is made. Nil: nothing.
 	connecting  func(context.Context)
 	connections []*hangingConn
-	scripts     map[string][]answer
-	calls       map[string][]seenCall
+	// first serves the next connection. Nil: the service itself does.
+	first   func(net.Conn)
+	scripts map[string][]answer
+	calls   map[string][]seenCall
 }
 
 // answer is what a call gets.
@@ -97,8 +99,14 @@ func (s *fakeService) client(options ...Option) *Client {
 
 func (s *fakeService) connect(ctx context.Context, _ string) (net.Conn, error) {
 	s.mu.Lock()
-	refused, connecting := s.refused, s.connecting
+	refused, connecting, first := s.refused, s.connecting, s.first
+	s.first = nil
 	s.mu.Unlock()
+	if first != nil {
+		one, other := net.Pipe()
+		go first(other)
+		return one, nil
+	}
 	if connecting != nil {
 		connecting(ctx)
 	}
@@ -139,6 +147,13 @@ func (c *hangingConn) Write(data []byte) (int, error) {
 	default:
 		return c.Conn.Write(data)
 	}
+}
+
+// serveFirst has the next connection served otherwise.
+func (s *fakeService) serveFirst(by func(net.Conn)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.first = by
 }
 
 func (s *fakeService) refuseConnections(with error) {

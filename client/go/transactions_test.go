@@ -80,6 +80,26 @@ func TestARecordIsReadOnceAndItsWritesAreReadBack(t *testing.T) {
 	})
 }
 
+func TestReadsOfOneRecordAtATimeSeeTheSame(t *testing.T) {
+	inBubble(t, func(t *testing.T, client *Client, service *fakeService) {
+		slow := func(ctx context.Context, message proto.Message) (proto.Message, error) {
+			time.Sleep(time.Second)
+			return holding("late", "e2")(ctx, message)
+		}
+		service.script("Get", slow, holding("early", "e1"))
+		err := client.Transaction(t.Context(), func(ctx context.Context, tx *Transaction) error {
+			late := make(chan string)
+			go func() { late <- string(must[*Record](t)(tx.Get(ctx, "k")).Value) }()
+			synctest.Wait() // until the first has been sent
+			equal(t, "one", string(must[*Record](t)(tx.Get(ctx, "k")).Value), "early")
+			equal(t, "other", <-late, "early")
+			return tx.Put("other", nil)
+		})
+		equal(t, "error", err, nil)
+		equal(t, "check", service.committed().GetChecks()[0].GetPrecondition().GetEtag(), "e1")
+	})
+}
+
 func TestAMissingRecordIsReadOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, client *Client, service *fakeService) {
 		err := client.Transaction(t.Context(), doing(reading("k"), reading("k"), putting("other")))
@@ -332,50 +352,31 @@ func TestTheWholeTransactionHasOneDeadline(t *testing.T) {
 	}, WithTimeout(5*time.Second))
 }
 
-func TestTransactGivesEachOperationItsResultInTheOrderGiven(t *testing.T) {
+func TestAReadInATransactionHasNoMoreTimeThanTheWhole(t *testing.T) {
 	inBubble(t, func(t *testing.T, client *Client, service *fakeService) {
-		service.script("Transact", func(context.Context, proto.Message) (proto.Message, error) {
-			return &pb.TransactResponse{
-				Puts:    []*pb.PutResponse{{Etag: "p1"}, {Etag: "p2"}},
-				Deletes: []*pb.DeleteResponse{{Existed: true}},
-				Updates: []*pb.UpdateResponse{{Record: &pb.Record{Value: []byte("7"), Etag: "u"}}},
-			}, nil
+		service.script("Get", silent, silent, silent)
+		began := time.Now()
+		err := client.Transaction(t.Context(), func(_ context.Context, tx *Transaction) error {
+			time.Sleep(3 * time.Second)
+			return reading("k")(t.Context(), tx) // by a context that has no deadline
 		})
-		results := must[[]Result](t)(client.Transact(t.Context(),
-			Delete("d"), Put("a", nil), Check("c", IfExists()), Increment("u", 1), Put("b", nil)))
-		equal(t, "delete", results[0].Existed, true)
-		equal(t, "puts", results[1].Etag+results[4].Etag, "p1p2")
-		equal(t, "check", results[2], Result{})
-		equal(t, "update", string(results[3].Record.Value), "7")
-		equal(t, "deletes have no request", service.committed().GetDeletes()[0].GetRequest() == nil, true)
-	})
+		mustBe(t, err, ErrDeadlineExceeded)
+		equal(t, "took", time.Since(began).Round(time.Millisecond) <= 5*time.Second, true)
+	}, WithTimeout(5*time.Second))
 }
 
-func TestATransactionsAnswerThatDoesNotFitIsAnUnknownOutcome(t *testing.T) {
+func TestATransactionWhosePauseDoesNotFitIntoItsTimeEndsAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, client *Client, service *fakeService) {
-		service.script("Transact", func(context.Context, proto.Message) (proto.Message, error) {
-			return &pb.TransactResponse{}, nil
+		pausesAre(t, 1)
+		must[string](t)(client.Put(t.Context(), "first", nil))
+		service.script("Transact", func(ctx context.Context, message proto.Message) (proto.Message, error) {
+			time.Sleep(30 * time.Millisecond)
+			return conflictOn(codes.Aborted, "ETAG_MISMATCH", "k")(ctx, message)
 		})
-		_, err := client.Transact(t.Context(), Put("a", nil))
-		mustBe(t, err, ErrOutcomeUnknown)
-	})
-}
-
-func TestASnapshotHasARecordOrNilForEachName(t *testing.T) {
-	inBubble(t, func(t *testing.T, client *Client, service *fakeService) {
-		service.script("Snapshot", func(_ context.Context, message proto.Message) (proto.Message, error) {
-			names := message.(*pb.SnapshotRequest).GetNames()
-			there := &pb.Record{Name: names[0], Etag: "e"}
-			return &pb.SnapshotResponse{Items: []*pb.SnapshotItem{{Name: names[0], Record: there}, {Name: names[1]}}}, nil
-		}, func(context.Context, proto.Message) (proto.Message, error) { return &pb.SnapshotResponse{}, nil })
-		found := must[[]*Record](t)(client.Snapshot(t.Context(), Get("a", InStore("other")), Get("b")))
-		equal(t, "there", found[0].Name, RecordName{Store: "other", Key: "a"})
-		equal(t, "missing", found[1] == nil, true)
-		_, err := client.Snapshot(t.Context(), Get("a"))
-		mustBe(t, err, ErrInternal)
-		_, err = client.Snapshot(t.Context(), Put("a", nil))
-		mustBe(t, err, ErrUsage)
-		_, err = client.Snapshot(t.Context(), Get("a", SlideTTL(time.Hour)))
-		mustBe(t, err, ErrUsage)
+		ctx, cancel := context.WithTimeout(t.Context(), 70*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		mustBe(t, client.Transaction(ctx, doing(reading("k"), putting("k"))), ErrConflict)
+		equal(t, "took", time.Since(began), 30*time.Millisecond)
 	})
 }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shlex
 import socket
 import subprocess
+import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 import pytest
 
 from keepstate.testing import KeepstateService
+from tests.polyglot.invocation import APP, Invoked
 from tests.polyglot.programs import PROJECT
 from tests.support.certificates import Authority
 from tests.support.service import ServiceProcess
@@ -118,13 +121,27 @@ def test_a_client_with_a_certificate_is_let_in_and_one_without_is_not(tmp_path: 
     with closing(ServiceProcess(tmp_path, _free_ports(), settings)) as service:
         service.start()
         put = {"do": "put", "key": "k", "value": "AP8=", "timeout_ms": 2000}
-        with_one = _told(service.address, showing, put, {"do": "get", "key": "k"})
-        without = _told(service.address, trusting, put)
+        with_one = _told({"address": service.address, "tls": showing}, put, {"do": "get", "key": "k"})
+        without = _told({"address": service.address, "tls": trusting}, put)
     assert with_one[1]["ok"]["record"]["value"] == "AP8="
     assert (without[0]["error"]["type"], without[0]["error"]["nothing_sent"]) == ("Unavailable", True)
 
 
-def _told(address: str, tls: dict[str, str], *commands: dict[str, Any]) -> list[dict[str, Any]]:
+@pytest.mark.containers
+async def test_the_client_goes_through_dapr_with_its_errors_told_apart(invoked: Invoked) -> None:
+    options = {"address": invoked.address, "namespace": uuid.uuid4().hex, "metadata": {"dapr-app-id": APP}}
+    put = {"do": "put", "key": "k", "value": "AP8=", "if_absent": True}
+    first, second, missing, number = await asyncio.to_thread(
+        _told, options, put, put, {"do": "get", "key": "nobody"}, {"do": "increment", "key": "n", "delta": "1"}
+    )
+    assert second["error"]["type"] == "AlreadyExists"
+    assert second["error"]["etag"] == first["ok"]["etag"]
+    assert second["error"]["record"]["key"] == "k"
+    assert missing["ok"] == {"record": None}
+    assert number["ok"]["record"]["value"] == "MQ=="
+
+
+def _told(options: dict[str, Any], *commands: dict[str, Any]) -> list[dict[str, Any]]:
     """What the client answers to commands, one after the other, by the program of the conformance suite."""
     program = subprocess.run(
         [SCRIPT, "conformance"], capture_output=True, text=True, timeout=600, check=True
@@ -133,7 +150,7 @@ def _told(address: str, tls: dict[str, str], *commands: dict[str, Any]) -> list[
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdin is not None
         assert running.stdout is not None
-        connect = {"do": "connect", "address": address, "tls": tls}
+        connect = {"do": "connect", **options}
         for number, command in enumerate((connect, *commands)):
             running.stdin.write(json.dumps({"id": number, "client": "a", **command}) + "\n")
             running.stdin.flush()
