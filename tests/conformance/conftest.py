@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from keepstate.testing import MovableClock
+from keepstate_server.domain.promises import TITLES
 from keepstate_server.stores.address import SidecarAddress
 from tests.conformance.cases import PROMISES, RULES, Case, load
 from tests.conformance.program import LANGUAGES, Gone, Program, command_of
@@ -158,16 +159,17 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         return
     languages = _languages(config)
     terminalreporter.section("conformance: cases passed, by promise or rule and language")
-    terminalreporter.write_line(f"{'':>8}  " + "  ".join(f"{name:>9}" for name in languages))
-    for shown in _rows():
+    terminalreporter.write_line(f"{'':16}  " + "  ".join(f"{name:>9}" for name in languages))
+    for shown, title in _rows():
         cells = [_cell(_RESULTS.get((shown, language), [])) for language in languages]
-        terminalreporter.write_line(f"{shown:>8}  " + "  ".join(f"{cell:>9}" for cell in cells))
-    terminalreporter.write_line("promise 15, isolation, is not built yet and has no cases")
+        if shown not in (*map(str, PROMISES), *RULES):
+            cells = ["not built" for _ in languages]
+        terminalreporter.write_line(f"{title:16}  " + "  ".join(f"{cell:>9}" for cell in cells))
 
 
-def _rows() -> Iterator[str]:
-    yield from (str(number) for number in PROMISES)
-    yield from RULES
+def _rows() -> Iterator[tuple[str, str]]:
+    yield from ((str(number), f"{number:>2} {title}") for number, title in TITLES.items())
+    yield from ((rule, rule) for rule in RULES)
 
 
 def _cell(outcomes: list[str]) -> str:

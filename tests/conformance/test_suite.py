@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.conformance import program as program_module
 from tests.conformance.cases import PROMISES, RULES, Wrong, load, read
 from tests.conformance.mistaken_program import MISTAKES
 from tests.conformance.notation import Loader, Scene, differences, resolved
-from tests.conformance.program import Program
+from tests.conformance.program import Gone, Program, command_of
 from tests.conformance.running import Failed, Stage, run
 
 
@@ -25,6 +27,28 @@ async def test_a_mistake_in_a_client_is_found(mistake: Callable[[], None], stage
             with pytest.raises(Failed):
                 await run(laws[law], program, stage, f"{namespace}-{number}")
     finally:
+        await program.end()
+
+
+async def test_a_language_that_cannot_be_built_is_no_skip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(program_module, "ROOT", tmp_path)
+    with pytest.raises(Gone, match=r"there is no scripts/client-go\.sh"):
+        command_of("go")
+    script = tmp_path / "scripts" / "client-go.sh"
+    script.parent.mkdir()
+    script.write_text("#!/bin/sh\necho 'error: no Go here' >&2\nexit 1\n")
+    script.chmod(0o755)
+    with pytest.raises(Gone, match="no Go here"):
+        command_of("go")
+
+
+async def test_a_program_that_ends_or_says_what_is_no_answer_is_told_so() -> None:
+    for code in ("raise SystemExit(3)", "input(); print('{}')", "input(); print('hello')"):
+        program = await Program.start([sys.executable, "-c", code])
+        with pytest.raises(Gone):
+            await program.do({"do": "hello"})
+        with pytest.raises(Gone):
+            await program.do({"do": "hello"})
         await program.end()
 
 
