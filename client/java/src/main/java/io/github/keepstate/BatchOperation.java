@@ -1,0 +1,4 @@
+package io.github.keepstate;
+
+/** An operation that {@link State#batch} performs. */
+public sealed interface BatchOperation permits Get, Put, Delete, Touch, Update {}

@@ -1,0 +1,156 @@
+"""The Java client's documents say what is so, and it speaks TLS with a real service."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keepstate.testing import KeepstateService
+from tests.polyglot.programs import PROJECT
+from tests.support.certificates import Authority
+from tests.support.service import ServiceProcess
+
+CLIENT = PROJECT / "client/java"
+SCRIPT = PROJECT / "scripts/client-java.sh"
+PAGE, README = PROJECT / "docs/clients/java.md", CLIENT / "README.md"
+ADDRESS = "localhost:7400"
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[str]:
+    """The address of a service."""
+    with KeepstateService() as running:
+        yield running.address
+
+
+@pytest.fixture(scope="module")
+def conformance() -> list[str]:
+    """The command that runs the program of the conformance suite."""
+    return run(str(SCRIPT), "conformance").splitlines()
+
+
+def run(*command: str, folder: Path = PROJECT, seconds: float = 600) -> str:
+    """Run a command, and return what it prints.
+
+    Raises:
+        AssertionError: it failed; with what it said.
+    """
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=seconds, check=False)
+    assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def run_source(source: str, conformance: list[str], file: Path) -> str:
+    """Compile and run a class that uses the client, with every warning an error, and return what it prints."""
+    file.write_text(source)
+    classes = conformance[conformance.index("-cp") + 1]
+    compiler = str(Path(conformance[0]).with_name("javac"))
+    run(compiler, "-Xlint:all,-processing", "-Werror", "-cp", classes, "-d", str(file.parent), str(file))
+    return run(conformance[0], "-cp", f"{file.parent}:{classes}", file.stem, seconds=120)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    found = re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    assert found, f"{page} has no examples in {language}"
+    return found
+
+
+def test_the_example_sells_each_ticket_once_as_the_readme_says(service: str, conformance: list[str]) -> None:
+    """The program of the suite is built before, since the build leaves all that Maven needs."""
+    assert conformance
+    said = ""
+    for line in [line for block in blocks(README, "sh") for line in block.splitlines()]:
+        program, *arguments = shlex.split(line.replace(ADDRESS, service))
+        assert program == "mvn"
+        said = run(program, *arguments, folder=CLIENT)
+    assert "5 of 20 buyers have a ticket, 0 are left" in said.splitlines()
+    assert "`5 of 20 buyers have a ticket, 0 are left`" in README.read_text()
+
+
+def test_the_readmes_program_runs(service: str, conformance: list[str], tmp_path: Path) -> None:
+    [program] = blocks(README, "java")
+    assert run_source(program.replace(ADDRESS, service), conformance, tmp_path / "Greeting.java") == "good morning\n"
+
+
+def test_the_pages_examples_run(service: str, conformance: list[str], tmp_path: Path) -> None:
+    source = program_of(blocks(PAGE, "java")).replace(ADDRESS, service)
+    said = run_source(source, conformance, tmp_path / "Examples.java")
+    for expected in (
+        "true image/png",
+        "deleted: true",
+        "taken by",
+        "failed:",
+        "read: Ada",
+        "9 left",
+        "not enough in stock",
+        "70 and 30",
+        "[false] 1",
+        "transaction: ",
+    ):
+        assert expected in said
+
+
+def program_of(examples: list[str]) -> str:
+    """A class that runs examples one after the other, each with a view of its own."""
+    methods = "".join(
+        f"  static void example{number}(State state) throws Exception {{\n{example}  }}\n\n"
+        for number, example in enumerate(examples)
+    )
+    calls = "".join(f'      example{each}(client.namespace("example-{each}"));\n' for each in range(len(examples)))
+    return (
+        "import io.github.keepstate.*;\nimport java.io.IOException;\nimport java.time.Duration;\n"
+        "import java.util.List;\nimport java.util.Optional;\n\npublic final class Examples {\n"
+        f"{methods}  public static void main(String[] arguments) throws Exception {{\n"
+        f'    try (KeepstateClient client = KeepstateClient.connect("{ADDRESS}")) {{\n{calls}    }}\n  }}\n}}\n'
+    )
+
+
+def test_a_client_with_a_certificate_is_let_in_and_one_without_is_not(tmp_path: Path, conformance: list[str]) -> None:
+    authority = Authority(tmp_path / "ca")
+    server, client = authority.issue("127.0.0.1"), authority.issue("billing")
+    settings = {
+        "KEEPSTATE_TLS_CERT": str(server.cert),
+        "KEEPSTATE_TLS_KEY": str(server.key),
+        "KEEPSTATE_TLS_CLIENT_CA": str(authority.file),
+    }
+    trusting = {"ca": str(authority.file)}
+    showing = {**trusting, "client_cert": str(client.cert), "client_key": str(client.key)}
+    with closing(ServiceProcess(tmp_path, _free_ports(), settings)) as service:
+        service.start()
+        put = {"do": "put", "key": "k", "value": "AP8=", "timeout_ms": 2000}
+        with_one = _told(conformance, service.address, showing, put, {"do": "get", "key": "k"})
+        without = _told(conformance, service.address, trusting, put)
+    assert with_one[1]["ok"]["record"]["value"] == "AP8="
+    assert without[0]["error"]["type"] in ("Unavailable", "OutcomeUnknown")
+
+
+def _told(program: list[str], address: str, tls: dict[str, str], *commands: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the client answers to commands, one after the other, by the program of the conformance suite."""
+    answers = []
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+        connect = {"do": "connect", "address": address, "tls": tls}
+        for number, command in enumerate((connect, *commands)):
+            running.stdin.write(json.dumps({"id": number, "client": "a", **command}) + "\n")
+            running.stdin.flush()
+            answers.append(json.loads(running.stdout.readline()))
+        running.stdin.close()
+        assert running.wait(timeout=20) == 0
+    return answers[1:]
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as one, socket.socket() as other:
+        for each in (one, other):
+            each.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
