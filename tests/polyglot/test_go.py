@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import shlex
 import socket
 import subprocess
-import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +15,6 @@ from typing import Any
 import pytest
 
 from keepstate.testing import KeepstateService
-from tests.polyglot.invocation import APP, Invoked
 from tests.polyglot.programs import PROJECT
 from tests.support.certificates import Authority
 from tests.support.service import ServiceProcess
@@ -125,20 +122,6 @@ def test_a_client_with_a_certificate_is_let_in_and_one_without_is_not(tmp_path: 
         without = _told({"address": service.address, "tls": trusting}, put)
     assert with_one[1]["ok"]["record"]["value"] == "AP8="
     assert (without[0]["error"]["type"], without[0]["error"]["nothing_sent"]) == ("Unavailable", True)
-
-
-@pytest.mark.containers
-async def test_the_client_goes_through_dapr_with_its_errors_told_apart(invoked: Invoked) -> None:
-    options = {"address": invoked.address, "namespace": uuid.uuid4().hex, "metadata": {"dapr-app-id": APP}}
-    put = {"do": "put", "key": "k", "value": "AP8=", "if_absent": True}
-    first, second, missing, number = await asyncio.to_thread(
-        _told, options, put, put, {"do": "get", "key": "nobody"}, {"do": "increment", "key": "n", "delta": "1"}
-    )
-    assert second["error"]["type"] == "AlreadyExists"
-    assert second["error"]["etag"] == first["ok"]["etag"]
-    assert second["error"]["record"]["key"] == "k"
-    assert missing["ok"] == {"record": None}
-    assert number["ok"]["record"]["value"] == "MQ=="
 
 
 def _told(options: dict[str, Any], *commands: dict[str, Any]) -> list[dict[str, Any]]:
