@@ -16,10 +16,10 @@ import { Try } from "./try.js";
 /** What `transact` is given: no record may be named twice. */
 export interface TransactFields<V> {
   /** Demands on records that are not written. */
-  readonly checks?: readonly ops.Check[];
-  readonly puts?: readonly ops.PutFields<V>[];
-  readonly deletes?: readonly ops.DeleteFields[];
-  readonly updates?: readonly ops.Update[];
+  readonly checks?: readonly ops.Check[] | undefined;
+  readonly puts?: readonly ops.PutFields<V>[] | undefined;
+  readonly deletes?: readonly ops.DeleteFields[] | undefined;
+  readonly updates?: readonly ops.Update[] | undefined;
 }
 
 /** Options of `transaction`. Its time is for all tries together, with what the function takes; that is not cut short. */

@@ -153,3 +153,24 @@ test("a result of another kind than the operation is a fault", async (t) => {
   assert.ok(!result.ok);
   assert.equal(result.error.kind satisfies AnyKeepstateError["kind"], "Internal");
 });
+
+test("a batch that is cancelled in a pause is cancelled, unless an operation is in doubt or has its answer", async (t) => {
+  const { service, state, timing } = await begin(t);
+  let stop = new AbortController();
+  timing.whilePausing = () => {
+    stop.abort();
+  };
+  const operations = [
+    { op: "get", key: "a" },
+    { op: "put", key: "b", value: 2 },
+  ] as const;
+  service.handlers["batch"] = inTurn(new Refusal(Code.UNAVAILABLE, { reason: "STORE_UNAVAILABLE" }));
+  await assert.rejects(state.batch(operations, { signal: stop.signal }), { kind: "Cancelled" });
+  stop = new AbortController();
+  service.handlers["batch"] = inTurn(new Refusal(Code.UNKNOWN, { reason: "OUTCOME_UNKNOWN" }));
+  await assert.rejects(state.batch(operations, { signal: stop.signal }), { kind: "OutcomeUnknown" });
+  stop = new AbortController();
+  service.handlers["batch"] = inTurn({ results: [unavailable, put("e")] });
+  const [read, written] = await state.batch(operations, { signal: stop.signal });
+  assert.ok(!read.ok && written.ok);
+});

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { bytes, json, text, type Codec } from "../src/codecs.js";
 import { EncodeError, UsageError } from "../src/errors.js";
 import { Consistency } from "../src/gen/keepstate/v1/record.js";
-import type { PutRequest, UpdateRequest } from "../src/gen/keepstate/v1/state_service.js";
+import type { PutRequest, SnapshotRequest, UpdateRequest } from "../src/gen/keepstate/v1/state_service.js";
 import { getMessage, putMessage, timestampOf, touchMessage, updateMessage } from "../src/messages.js";
 import type { Condition, Expiry } from "../src/operations.js";
 import { begin } from "./support/client.js";
@@ -60,6 +60,14 @@ test("a read says where to read, and how far to move the expiry", () => {
   assert.equal(message.consistency, Consistency.EVENTUAL);
   assert.deepEqual(message.slideTtl, { seconds: 2n, nanos: 0 });
   assert.throws(() => getMessage(scope, { key: "k", consistency: "weak" as never }), UsageError);
+});
+
+test("what is no operation is refused by name", async (t) => {
+  const { service, state } = await begin(t);
+  await assert.rejects(state.batch([{ op: "steal", key: "k" } as never]), /op "steal"/);
+  await assert.rejects(state.update({ op: "double", key: "k" } as never), /op "double"/);
+  await assert.rejects(state.transact({ checks: [{ key: "k" }] }), /ifAbsent, ifExists or ifEtag/);
+  assert.equal(service.arrived.length + service.asked, 0);
 });
 
 test("wrong arguments are refused by name", () => {
@@ -178,6 +186,54 @@ test("an answer to transact that has not one result for each write leaves the ou
   service.handlers["transact"] = () => ({ puts: [{ etag: "e" }], deletes: [], updates: [] });
   assert.deepEqual((await state.transact({ puts: [{ key: "a", value: 1 }] })).puts, ["e"]);
   await assert.rejects(state.transact({ puts: [], deletes: [{ key: "a" }] }), { kind: "OutcomeUnknown" });
+});
+
+test("views have their own namespace, store and codec, and an operation may name others", async (t) => {
+  const { service, state } = await begin(t);
+  service.handlers["put"] = () => ({ etag: "e" });
+  service.handlers["snapshot"] = ({ message }) => ({
+    items: (message as SnapshotRequest).names.map(({ key }) => ({
+      record: key === "a" ? recordOf(key, "1") : undefined,
+    })),
+  });
+  const view = state.namespace("chat").store("second").using(text);
+  await view.put("k", "hello");
+  const put = service.arrived[0]?.message as PutRequest;
+  assert.deepEqual(put.name, { store: "second", namespace: "chat", key: "k" });
+  assert.equal(put.contentType, "text/plain");
+
+  const found = await state.namespace("chat").snapshot(["a", { key: "b", namespace: "", store: "third" }]);
+  assert.deepEqual(
+    found.map((record) => record?.value),
+    [1, undefined],
+  );
+  assert.deepEqual((service.arrived[1]?.message as SnapshotRequest).names, [
+    { store: "", namespace: "chat", key: "a" },
+    { store: "third", namespace: "", key: "b" },
+  ]);
+});
+
+test("a snapshot with too few records is a fault", async (t) => {
+  const { service, state } = await begin(t);
+  service.handlers["snapshot"] = () => ({ items: [] });
+  await assert.rejects(state.snapshot(["a"]), { kind: "Internal" });
+});
+
+test("a merge patch answers with the value that it left", async (t) => {
+  const { service, state } = await begin(t);
+  service.handlers["update"] = () => ({ record: recordOf("k", '{"a":1}'), repeated: false });
+  assert.deepEqual(await state.mergePatch("k", { a: 1, b: null }), { a: 1 });
+  const { update } = service.arrived[0]?.message as UpdateRequest;
+  assert.ok(update?.$case === "mergePatch");
+  assert.equal(Buffer.from(update.value.patch).toString(), '{"a":1,"b":null}');
+});
+
+test("the store of a view is described", async (t) => {
+  const { service, state } = await begin(t);
+  const store = { name: "second", componentType: "state.redis", componentVersion: "v1", isDefault: false };
+  service.handlers["getStore"] = () => ({ store: { ...store, promises: [], durability: "" } });
+  assert.deepEqual(await state.store("second").storeInfo(), { ...store, promises: [], durability: "" });
+  assert.equal((service.arrived[0]?.message as { name: string }).name, "second");
 });
 
 test("a store's promise that is kept in an unknown way is told as its number", async (t) => {
