@@ -34,6 +34,14 @@ class ConnectingTest extends ServiceTest {
     return last.get(Metadata.Key.of(name, Metadata.ASCII_STRING_MARSHALLER));
   }
 
+  private static void await(CountDownLatch latch) {
+    try {
+      assertTrue(latch.await(30, TimeUnit.SECONDS));
+    } catch (InterruptedException impossible) {
+      throw new AssertionError(impossible);
+    }
+  }
+
   private static int unusedPort() throws IOException {
     try (ServerSocket socket = new ServerSocket(0)) {
       return socket.getLocalPort();
@@ -165,28 +173,24 @@ class ConnectingTest extends ServiceTest {
   }
 
   @Test
-  void aConnectionThatBreaksUnderAWriteLeavesItUnknown() {
+  void aConnectionThatBreaksUnderAWriteLeavesItUnknown() throws Exception {
+    CountDownLatch arrived = new CountDownLatch(1);
+    CountDownLatch over = new CountDownLatch(1);
     service.script.add(
         message -> {
-          new Thread(
-                  () -> {
-                    try {
-                      service.stop();
-                    } catch (InterruptedException impossible) {
-                      throw new AssertionError(impossible);
-                    }
-                  })
-              .start();
-          try {
-            Thread.sleep(10_000); // ended by the server's end
-          } catch (InterruptedException ended) {
-            Thread.currentThread().interrupt();
-          }
+          arrived.countDown();
+          await(over);
           return null;
         });
     try (KeepstateClient once = KeepstateClient.builder(service.address()).withoutRetry().build()) {
-      var error = assertThrows(OutcomeUnknownException.class, () -> once.put("a", VALUE));
-      assertFalse(error.nothingSent());
+      var write = CompletableFuture.supplyAsync(() -> once.put("a", VALUE));
+      await(arrived);
+      service.end();
+      var error = assertThrows(Exception.class, () -> write.get(30, TimeUnit.SECONDS));
+      var unknown = assertInstanceOf(OutcomeUnknownException.class, error.getCause());
+      assertFalse(unknown.nothingSent());
+    } finally {
+      over.countDown();
     }
   }
 
@@ -242,11 +246,7 @@ class ConnectingTest extends ServiceTest {
         message -> {
           Context.current().addListener(context -> told.countDown(), Runnable::run);
           arrived.countDown();
-          try {
-            told.await(30, TimeUnit.SECONDS);
-          } catch (InterruptedException impossible) {
-            throw new AssertionError(impossible);
-          }
+          await(told);
           return PutResponse.getDefaultInstance();
         });
     CompletableFuture<KeepstateException> ended = new CompletableFuture<>();
@@ -261,11 +261,11 @@ class ConnectingTest extends ServiceTest {
               }
             });
     thread.start();
-    assertTrue(arrived.await(30, TimeUnit.SECONDS));
+    await(arrived);
     thread.interrupt();
     var error = assertInstanceOf(OutcomeUnknownException.class, ended.get(5, TimeUnit.SECONDS));
     assertEquals(Code.CANCELLED, error.code());
-    assertTrue(told.await(30, TimeUnit.SECONDS));
+    await(told);
     assertEquals(List.of("1/0"), service.attempts(), "and it is not repeated");
   }
 
@@ -317,15 +317,11 @@ class ConnectingTest extends ServiceTest {
     service.script.add(
         message -> {
           arrived.countDown();
-          try {
-            over.await(30, TimeUnit.SECONDS);
-          } catch (InterruptedException ended) {
-            Thread.currentThread().interrupt();
-          }
+          await(over);
           return null;
         });
     var read = CompletableFuture.supplyAsync(() -> state.get("a"));
-    assertTrue(arrived.await(30, TimeUnit.SECONDS));
+    await(arrived);
     state.close();
     var error = assertThrows(Exception.class, () -> read.get(5, TimeUnit.SECONDS));
     over.countDown();

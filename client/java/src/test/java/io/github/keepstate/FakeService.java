@@ -80,12 +80,8 @@ final class FakeService extends StateServiceGrpc.StateServiceImplBase {
   private Server server;
 
   FakeService start() throws IOException {
-    return startAt(0);
-  }
-
-  FakeService startAt(int port) throws IOException {
     server =
-        Grpc.newServerBuilderForPort(port, InsecureServerCredentials.create())
+        Grpc.newServerBuilderForPort(0, InsecureServerCredentials.create())
             .maxInboundMessageSize(Sender.MAX_MESSAGE_BYTES)
             .addService(this)
             .addService(new Stores())
@@ -103,8 +99,14 @@ final class FakeService extends StateServiceGrpc.StateServiceImplBase {
     return "localhost:" + port();
   }
 
+  /** Breaks all connections. */
+  void end() {
+    server.shutdownNow();
+  }
+
   void stop() throws InterruptedException {
-    if (!server.shutdownNow().awaitTermination(10, TimeUnit.SECONDS)) {
+    end();
+    if (!server.awaitTermination(10, TimeUnit.SECONDS)) {
       throw new AssertionError("the server does not end");
     }
   }

@@ -199,11 +199,7 @@ final class Calls implements AutoCloseable {
         Get get = Operations.get(step);
         long number = tx.get(get).map(StateRecord::value).map(Value::number).orElse(0L);
         String sum = Long.toString(number + Operations.number(step.get("delta")));
-        Put write = Put.of(key, Value.json(sum));
-        if (step.has("namespace")) {
-          write = write.namespace(Operations.text(step, "namespace"));
-        }
-        tx.put(step.has("store") ? write.store(Operations.text(step, "store")) : write);
+        tx.put(Operations.placed(Put.of(key, Value.json(sum)), step));
       }
       case "pause" -> {
         if (run == 1) {

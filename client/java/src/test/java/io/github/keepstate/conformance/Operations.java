@@ -2,6 +2,7 @@ package io.github.keepstate.conformance;
 
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
+import io.github.keepstate.Access;
 import io.github.keepstate.Append;
 import io.github.keepstate.BatchOperation;
 import io.github.keepstate.Check;
@@ -10,10 +11,13 @@ import io.github.keepstate.Delete;
 import io.github.keepstate.Get;
 import io.github.keepstate.Increment;
 import io.github.keepstate.MergePatch;
+import io.github.keepstate.Named;
 import io.github.keepstate.Put;
 import io.github.keepstate.Touch;
 import io.github.keepstate.Update;
 import io.github.keepstate.Value;
+import io.github.keepstate.ValueWrite;
+import io.github.keepstate.Write;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.Base64;
@@ -40,11 +44,8 @@ final class Operations {
   }
 
   static Get get(JsonObject command) {
-    Get get = Get.of(text(command, "key"));
-    get = with(get, command, "namespace", (it, value) -> it.namespace(value.getAsString()));
-    get = with(get, command, "store", (it, value) -> it.store(value.getAsString()));
-    get = with(get, command, "consistency", (it, value) -> it.consistency(consistency(value)));
-    return with(get, command, "slide_ttl_ms", (it, value) -> it.slideTtl(millis(value)));
+    Get get = access(Get.of(text(command, "key")), command);
+    return with(get, command, "slide_ttl_ms", (it, ttl) -> it.slideTtl(millis(ttl)));
   }
 
   static Put put(JsonObject command) {
@@ -53,26 +54,12 @@ final class Operations {
         command.has("content_type")
             ? Value.of(bytes, text(command, "content_type"))
             : Value.of(bytes);
-    Put put = Put.of(text(command, "key"), value);
-    put = with(put, command, "namespace", (it, name) -> it.namespace(name.getAsString()));
-    put = with(put, command, "store", (it, name) -> it.store(name.getAsString()));
-    put = with(put, command, "consistency", (it, name) -> it.consistency(consistency(name)));
-    put = flag(put, command, "if_absent", Put::ifAbsent);
-    put = flag(put, command, "if_exists", Put::ifExists);
-    put = with(put, command, "if_etag", (it, etag) -> it.ifEtag(etag.getAsString()));
-    put = with(put, command, "ttl_ms", (it, ttl) -> it.ttl(millis(ttl)));
-    put = with(put, command, "expire_time", (it, at) -> it.expireAt(time(at)));
-    return flag(put, command, "keep_expiry", Put::keepExpiry);
+    return valued(Put.of(text(command, "key"), value), command);
   }
 
   static Delete delete(JsonObject command) {
     refuse(command, "if_absent");
-    Delete delete = Delete.of(text(command, "key"));
-    delete = with(delete, command, "namespace", (it, name) -> it.namespace(name.getAsString()));
-    delete = with(delete, command, "store", (it, name) -> it.store(name.getAsString()));
-    delete = with(delete, command, "consistency", (it, name) -> it.consistency(consistency(name)));
-    delete = flag(delete, command, "if_exists", Delete::ifExists);
-    return with(delete, command, "if_etag", (it, etag) -> it.ifEtag(etag.getAsString()));
+    return conditional(Delete.of(text(command, "key")), command);
   }
 
   static Touch touch(JsonObject command) {
@@ -85,25 +72,18 @@ final class Operations {
     Touch touch = Touch.never(key);
     touch = with(touch, command, "ttl_ms", (it, ttl) -> Touch.ttl(key, millis(ttl)));
     touch = with(touch, command, "expire_time", (it, at) -> Touch.expireAt(key, time(at)));
-    touch = with(touch, command, "namespace", (it, name) -> it.namespace(name.getAsString()));
-    touch = with(touch, command, "store", (it, name) -> it.store(name.getAsString()));
-    touch = with(touch, command, "consistency", (it, name) -> it.consistency(consistency(name)));
-    touch = flag(touch, command, "if_exists", Touch::ifExists);
-    return with(touch, command, "if_etag", (it, etag) -> it.ifEtag(etag.getAsString()));
+    return conditional(touch, command);
   }
 
   static Check check(JsonObject command) {
     String key = text(command, "key");
-    long conditions = command.keySet().stream().filter(name -> name.startsWith("if_")).count();
-    if (conditions != 1) {
+    if (command.keySet().stream().filter(name -> name.startsWith("if_")).count() != 1) {
       throw new IllegalArgumentException("a check has one condition");
     }
-    Check check =
-        command.has("if_etag")
-            ? Check.etag(key, text(command, "if_etag"))
-            : command.has("if_absent") ? Check.absent(key) : Check.exists(key);
-    check = with(check, command, "namespace", (it, name) -> it.namespace(name.getAsString()));
-    return with(check, command, "store", (it, name) -> it.store(name.getAsString()));
+    if (command.has("if_etag")) {
+      return placed(Check.etag(key, text(command, "if_etag")), command);
+    }
+    return placed(command.has("if_absent") ? Check.absent(key) : Check.exists(key), command);
   }
 
   static Update update(JsonObject command) {
@@ -114,45 +94,43 @@ final class Operations {
         it = with(it, command, "initial", (self, value) -> self.initial(number(value)));
         it = with(it, command, "minimum", (self, value) -> self.minimum(number(value)));
         it = with(it, command, "maximum", (self, value) -> self.maximum(number(value)));
-        it = with(it, command, "namespace", (self, name) -> self.namespace(name.getAsString()));
-        it = with(it, command, "store", (self, name) -> self.store(name.getAsString()));
-        it = with(it, command, "consistency", (self, name) -> self.consistency(consistency(name)));
-        it = flag(it, command, "if_absent", Increment::ifAbsent);
-        it = flag(it, command, "if_exists", Increment::ifExists);
-        it = with(it, command, "if_etag", (self, etag) -> self.ifEtag(etag.getAsString()));
-        it = with(it, command, "ttl_ms", (self, ttl) -> self.ttl(millis(ttl)));
-        it = with(it, command, "expire_time", (self, at) -> self.expireAt(time(at)));
-        return flag(it, command, "keep_expiry", Increment::keepExpiry);
+        return valued(it, command);
       }
       case "append" -> {
         var items = command.getAsJsonArray("items").spliterator();
         Append it =
             Append.of(key, StreamSupport.stream(items, false).map(Operations::bytes).toList());
         it = with(it, command, "max_length", (self, most) -> self.maxLength(most.getAsInt()));
-        it = with(it, command, "namespace", (self, name) -> self.namespace(name.getAsString()));
-        it = with(it, command, "store", (self, name) -> self.store(name.getAsString()));
-        it = with(it, command, "consistency", (self, name) -> self.consistency(consistency(name)));
-        it = flag(it, command, "if_absent", Append::ifAbsent);
-        it = flag(it, command, "if_exists", Append::ifExists);
-        it = with(it, command, "if_etag", (self, etag) -> self.ifEtag(etag.getAsString()));
-        it = with(it, command, "ttl_ms", (self, ttl) -> self.ttl(millis(ttl)));
-        it = with(it, command, "expire_time", (self, at) -> self.expireAt(time(at)));
-        return flag(it, command, "keep_expiry", Append::keepExpiry);
+        return valued(it, command);
       }
       case "merge_patch" -> {
-        MergePatch it = MergePatch.of(key, bytes(command.get("patch")));
-        it = with(it, command, "namespace", (self, name) -> self.namespace(name.getAsString()));
-        it = with(it, command, "store", (self, name) -> self.store(name.getAsString()));
-        it = with(it, command, "consistency", (self, name) -> self.consistency(consistency(name)));
-        it = flag(it, command, "if_absent", MergePatch::ifAbsent);
-        it = flag(it, command, "if_exists", MergePatch::ifExists);
-        it = with(it, command, "if_etag", (self, etag) -> self.ifEtag(etag.getAsString()));
-        it = with(it, command, "ttl_ms", (self, ttl) -> self.ttl(millis(ttl)));
-        it = with(it, command, "expire_time", (self, at) -> self.expireAt(time(at)));
-        return flag(it, command, "keep_expiry", MergePatch::keepExpiry);
+        return valued(MergePatch.of(key, bytes(command.get("patch"))), command);
       }
       default -> throw new AssertionError("no operation: " + command.get("do"));
     }
+  }
+
+  /** The same with the namespace and the store that the command says. */
+  static <S extends Named<S>> S placed(S it, JsonObject command) {
+    S placed = with(it, command, "namespace", (self, name) -> self.namespace(name.getAsString()));
+    return with(placed, command, "store", (self, name) -> self.store(name.getAsString()));
+  }
+
+  private static <S extends Access<S>> S access(S it, JsonObject command) {
+    return with(
+        placed(it, command), command, "consistency", (self, as) -> self.consistency(level(as)));
+  }
+
+  private static <S extends Write<S>> S conditional(S it, JsonObject command) {
+    S same = flag(access(it, command), command, "if_exists", Write::ifExists);
+    return with(same, command, "if_etag", (self, etag) -> self.ifEtag(etag.getAsString()));
+  }
+
+  private static <S extends ValueWrite<S>> S valued(S it, JsonObject command) {
+    S same = flag(conditional(it, command), command, "if_absent", ValueWrite::ifAbsent);
+    same = with(same, command, "ttl_ms", (self, ttl) -> self.ttl(millis(ttl)));
+    same = with(same, command, "expire_time", (self, at) -> self.expireAt(time(at)));
+    return flag(same, command, "keep_expiry", ValueWrite::keepExpiry);
   }
 
   static String text(JsonObject command, String field) {
@@ -183,7 +161,7 @@ final class Operations {
     }
   }
 
-  private static Consistency consistency(JsonElement value) {
+  private static Consistency level(JsonElement value) {
     return Consistency.valueOf(value.getAsString().toUpperCase(Locale.ROOT));
   }
 
