@@ -85,4 +85,5 @@ setup:
 
 clean:  ## Remove what was made in this folder (not the cache of containers)
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf client/java/target client/java/example/target
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
