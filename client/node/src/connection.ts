@@ -27,6 +27,12 @@ const TIME_KEY = "keepstate-time";
 
 const DEFAULT_TIMEOUT = 10_000;
 
+/**
+ * Milliseconds by which gRPC may end an attempt before its time, since its timers count in whole ones. With less left a
+ * write would be sent only for its outcome to be unknown.
+ */
+const EARLY = 3;
+
 /** What a connection and its calls are made of. */
 export interface ConnectionSettings extends ChannelSettings {
   readonly timeoutMs?: number | undefined;
@@ -124,7 +130,7 @@ export class Connection {
     if (requests.length === 0) return attempts;
     await this.#learnTime(attempts, signal);
     this.#mustGoOn(signal);
-    if (attempts.left <= 0) {
+    if (attempts.left < EARLY) {
       const details = { code: "DEADLINE_EXCEEDED", nothingSent: true };
       throw new DeadlineExceededError("time was up before the write was sent", details);
     }

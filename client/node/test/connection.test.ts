@@ -103,6 +103,18 @@ test("a write whose time is up before the service tells its own was not sent", a
   );
 });
 
+test("a write is not sent with the milliseconds by which the question for the time ended early", async (t) => {
+  const { service, state, timing } = await begin(t);
+  service.handlers["getStore"] = () => {
+    timing.now += 9_998;
+    throw new Refusal(Code.DEADLINE_EXCEEDED);
+  };
+  const error = await failure(state.put("a", 1));
+  assert.equal(error.kind, "DeadlineExceeded");
+  assert.ok(error.nothingSent);
+  assert.equal(service.arrived.length, 1);
+});
+
 test("each write has a request: the client's number, counted from 1 on, attempt 0", async (t) => {
   const { service, state } = await begin(t);
   service.handlers["put"] = () => ({ etag: "e" });
