@@ -11,7 +11,7 @@ import importlib.metadata
 import json
 import re
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
@@ -95,9 +95,14 @@ _TAKEN: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
 """For each field of an operation: what the client calls it, and how it is read."""
 
 
+def taken(command: Fields, fields: Collection[str]) -> dict[str, Any]:
+    """What a command says in these fields, by the client's names."""
+    return {_TAKEN[name][0]: _TAKEN[name][1](value) for name, value in command.items() if name in fields}
+
+
 def operation_of(command: Fields) -> Operation[Any]:
     """The operation that a command tells."""
-    given = {_TAKEN[field][0]: _TAKEN[field][1](value) for field, value in command.items() if field in _TAKEN}
+    given = taken(command, _TAKEN)
     key = command["key"]
     operation: Operation[Any]
     match command["do"]:
@@ -123,7 +128,7 @@ def operation_of(command: Fields) -> Operation[Any]:
 
 def check_of(command: Fields) -> Check:
     """The check that a transaction's command tells."""
-    given = {_TAKEN[field][0]: _TAKEN[field][1](value) for field, value in command.items() if field in _TAKEN}
+    given = taken(command, _TAKEN)
     return Check(command["key"], **given)
 
 
@@ -280,21 +285,17 @@ class Program:
     async def _one(self, command: Fields) -> Fields:
         """Perform one operation as a call of its own."""
         view, operation = self._view(command), operation_of(command)
-        taken = {
-            _TAKEN[field][0]: _TAKEN[field][1](value)
-            for field, value in command.items()
-            if field in _TAKEN and field not in ("namespace", "store")
-        }
+        given = taken(command, _TAKEN.keys() - {"namespace", "store"})
         timeout, key, result = timeout_of(command), operation.key, None
         match operation:
             case Get():
-                result = await view.get_record(key, timeout=timeout, **taken)
+                result = await view.get_record(key, timeout=timeout, **given)
             case Put(value=value, codec=codec):
-                result = await view.put(key, value, codec=codec, timeout=timeout, **taken)
+                result = await view.put(key, value, codec=codec, timeout=timeout, **given)
             case Delete():
-                result = await view.delete(key, timeout=timeout, **taken)
+                result = await view.delete(key, timeout=timeout, **given)
             case Touch(never=never):
-                result = await view.touch(key, never=never, timeout=timeout, **taken)
+                result = await view.touch(key, never=never, timeout=timeout, **given)
             case Update():
                 result = await view.update(operation, timeout=timeout)
         return answer_of(operation, result)
@@ -343,19 +344,15 @@ class Program:
     ) -> None:
         view = tx.namespace(step["namespace"]) if "namespace" in step else tx
         view = view.store(step["store"]) if "store" in step else view
-        taken = {
-            _TAKEN[field][0]: _TAKEN[field][1](value)
-            for field, value in step.items()
-            if field in _TAKEN and field not in ("namespace", "store")
-        }
+        given = taken(step, _TAKEN.keys() - {"namespace", "store"})
         match step["do"]:
             case "get":
                 reads.append(answer_of_record(await view.get_record(step["key"])))
             case "put":
                 content_type = step.get("content_type", Bytes().content_type)
-                view.put(step["key"], value_of(step["value"]), codec=Bytes(content_type=content_type), **taken)
+                view.put(step["key"], value_of(step["value"]), codec=Bytes(content_type=content_type), **given)
             case "delete":
-                view.delete(step["key"], **taken)
+                view.delete(step["key"], **given)
             case "add":
                 number = int(await view.get(step["key"], default=b"0")) + int(step["delta"])
                 view.put(step["key"], str(number).encode(), codec=Bytes(content_type="application/json"))
