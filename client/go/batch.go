@@ -71,7 +71,8 @@ func (i *batchItem) take(answer *pb.BatchResult) {
 		i.fail(errorOfStatus(answer.Error, i.writes()))
 		return
 	case *pb.BatchResult_Get:
-		result, fits = Result{Record: recordOf(answer.Get.GetRecord())}, i.kind == kindGet
+		record := recordOf(answer.Get.GetRecord())
+		result, fits = Result{Record: record}, i.kind == kindGet && record != nil
 	case *pb.BatchResult_Put:
 		result, fits = putResult(answer.Put), i.kind == kindPut
 	case *pb.BatchResult_Delete:

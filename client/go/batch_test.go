@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -165,4 +166,26 @@ func TestAnOperationOfABatchThatCannotBeSentIsNamed(t *testing.T) {
 			t.Error("it was sent")
 		}
 	})
+}
+
+func TestABatchWaitsAsLongAsItsLastOperationIsToWait(t *testing.T) {
+	inBubble(t, func(t *testing.T, client *Client, service *fakeService) {
+		pausesAre(t, 1)
+		asks := refusal(codes.Unavailable, "STORE_UNAVAILABLE", nil, comeAgain(2*time.Second))
+		service.script("Batch", answering(errDown, asks, errDown))
+		must[[]Result](t)(client.Batch(t.Context(), Put("a", nil), Put("b", nil), Put("c", nil)))
+		seen := service.seen("Batch")
+		equal(t, "pause", seen[1].at.Sub(seen[0].at), 2050*time.Millisecond)
+	})
+}
+
+func TestThePauseBeforeABatchIsDrawnOnceNotForEachOperation(t *testing.T) {
+	draws, before := 0, drawn
+	drawn = func() float64 { draws++; return 1 }
+	t.Cleanup(func() { drawn = before })
+	all := &attempts{retry: &defaultRetry, deadline: time.Now().Add(time.Minute)}
+	down := &Error{Kind: ErrUnavailable}
+	if pause, again := all.pauseAfter(down, down, down); !again || pause != 50*time.Millisecond || draws != 1 {
+		t.Errorf("a pause of %v after %d draws", pause, draws)
+	}
 }

@@ -2,7 +2,6 @@ package keepstate
 
 import (
 	"context"
-	"net"
 	"net/netip"
 	"regexp"
 	"strconv"
@@ -59,7 +58,7 @@ func New(address string, options ...Option) (*Client, error) {
 	return &Client{&State{connection: shared}}, nil
 }
 
-// Close cuts short what is under way and lets the connection go.
+// Close cuts short what is under way and lets the connection go. Calls fail from then on; to close once more does nothing.
 func (c *Client) Close() error { return c.connection.close() }
 
 // WithTLS has the connection encrypted, and the service's certificate verified. Without it the connection is plaintext.
@@ -83,7 +82,8 @@ func WithToken(token string) Option {
 }
 
 // WithTokenSource is [WithToken] for tokens that are renewed: source is asked before each attempt, perhaps by many
-// goroutines. If it fails, so does the call, with ErrUnauthenticated, which unwraps to source's error.
+// goroutines, with the attempt's context, by which it must return. If it fails, so does the call, with ErrUnauthenticated,
+// which unwraps to source's error.
 func WithTokenSource(source func(context.Context) (string, error)) Option {
 	return func(set *settings) error {
 		if source == nil {
@@ -96,16 +96,20 @@ func WithTokenSource(source func(context.Context) (string, error)) Option {
 
 var headerName = regexp.MustCompile(`^[0-9a-z_.-]+$`)
 
-// WithMetadata sends more metadata with every call, e.g. dapr-app-id through Dapr's service invocation.
+// What gRPC fills in itself; it would drop another value without a word.
+var filledIn = map[string]bool{"content-type": true, "te": true, "user-agent": true}
+
+// WithMetadata sends more metadata with every call, e.g. dapr-app-id through Dapr's service invocation. No other is sent:
+// that of a call's context is not.
 func WithMetadata(values map[string]string) Option {
 	return func(set *settings) error {
-		set.metadata = metadata.New(nil)
+		set.metadata = metadata.MD{}
 		for name, value := range values {
 			lower := strings.ToLower(name)
 			switch {
 			case !headerName.MatchString(lower) || strings.HasSuffix(lower, "-bin"):
 				return usage("metadata: %q cannot be a name: letters, digits, '-', '_' and '.'; and not …-bin", name)
-			case strings.HasPrefix(lower, "grpc-") || strings.HasPrefix(lower, "keepstate-"):
+			case strings.HasPrefix(lower, "grpc-") || strings.HasPrefix(lower, "keepstate-") || filledIn[lower]:
 				return usage("metadata: %q is kept for gRPC or the client itself", name)
 			case lower == "authorization":
 				return usage("metadata: authorization is sent by WithToken and WithTokenSource")
@@ -129,11 +133,17 @@ func WithTimeout(timeout time.Duration) Option {
 	}
 }
 
-// WithRetry takes other pauses before calls are repeated. Default: 50 ms at first, 1 s at most.
+// WithRetry takes other pauses before calls are repeated. Default: up to 50 ms at first, up to 1 s at last.
 func WithRetry(retry Retry) Option {
 	return func(set *settings) error {
 		if retry.Initial < 0 || retry.Limit < 0 {
 			return usage("retry: a pause cannot be less than 0")
+		}
+		if retry.Initial == 0 {
+			retry.Initial = defaultRetry.Initial
+		}
+		if retry.Limit == 0 {
+			retry.Limit = defaultRetry.Limit
 		}
 		set.retry = &retry
 		return nil
@@ -148,19 +158,22 @@ func WithoutRetry() Option {
 	}
 }
 
+// hostAndPort has no character that a gRPC target, which is a URL, would take for something else.
+var hostAndPort = regexp.MustCompile(`^(?:([^\s:/?#%@\[\]\\]+)|\[([0-9A-Fa-f:.]+)\]):([0-9]{1,5})$`)
+
 // hostOf takes an address apart.
 func hostOf(address string) (string, error) {
 	if strings.Contains(address, "/") {
 		return "", usage("address: it must be host:port, without a scheme: %q", address)
 	}
-	host, port, err := net.SplitHostPort(address)
-	if err != nil || host == "" {
+	parts := hostAndPort.FindStringSubmatch(address)
+	if parts == nil {
 		return "", usage("address: it must be host:port: %q", address)
 	}
-	if number, err := strconv.ParseUint(port, 10, 16); err != nil || number == 0 {
+	if number, err := strconv.ParseUint(parts[3], 10, 16); err != nil || number == 0 {
 		return "", usage("address: its port must be a number from 1 to 65535: %q", address)
 	}
-	return host, nil
+	return parts[1] + parts[2], nil
 }
 
 func isLoopback(host string) bool {

@@ -2,12 +2,15 @@ package keepstate
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"io/fs"
 	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
 	pb "github.com/keepstate/keepstate/client/go/keepstatev1"
@@ -16,7 +19,8 @@ import (
 func TestAnAddressIsHostAndPort(t *testing.T) {
 	for _, address := range []string{
 		"", "localhost", "http://localhost:7400", "dns:///localhost:7400", "unix:/run/socket", ":7400", "localhost:", "localhost:0",
-		"localhost:65536", "localhost:http", "::1:7400",
+		"localhost:65536", "localhost:http", "::1:7400", "a#b:7400", "a?b:7400", "a%20b:7400", "a b:7400", "[fe80::1%eth0]:7400",
+		"user@localhost:7400", "[localhost]:7400",
 	} {
 		_, err := New(address)
 		mustBe(t, err, ErrUsage)
@@ -60,6 +64,18 @@ func TestATokenAndMetadataGoWithEveryCall(t *testing.T) {
 			equal(t, method, strings.Join(given.Get("dapr-app-id"), ","), "keepstate")
 		}
 	}, WithToken("secret"), WithMetadata(map[string]string{"Dapr-App-Id": "keepstate"}))
+}
+
+func TestWhatElseACallsContextWouldSendIsNotSent(t *testing.T) {
+	for _, option := range []Option{WithToken("own"), WithTimeout(time.Second)} {
+		inBubble(t, func(t *testing.T, client *Client, service *fakeService) {
+			ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer of-a-caller", "dapr-app-id", "other")
+			must[string](t)(client.Put(ctx, "k", nil))
+			given := service.seen("Put")[0].metadata
+			equal(t, "a caller's token", strings.Contains(strings.Join(given.Get("authorization"), ","), "of-a-caller"), false)
+			equal(t, "app id", strings.Join(given.Get("dapr-app-id"), ","), "keepstate")
+		}, option, WithMetadata(map[string]string{"dapr-app-id": "keepstate"}))
+	}
 }
 
 func TestATokensSourceIsAskedBeforeEachAttempt(t *testing.T) {
@@ -117,6 +133,9 @@ func TestOptionsThatCannotBeAreRefused(t *testing.T) {
 		"less than a pause":  WithRetry(Retry{Initial: -1}),
 		"a space":            WithMetadata(map[string]string{"a b": "c"}),
 		"gRPC's own":         WithMetadata(map[string]string{"grpc-timeout": "1S"}),
+		"what gRPC drops":    WithMetadata(map[string]string{"User-Agent": "x"}),
+		"what it says":       WithMetadata(map[string]string{"content-type": "x"}),
+		"what HTTP/2 knows":  WithMetadata(map[string]string{"te": "x"}),
 		"the client's own":   WithMetadata(map[string]string{"keepstate-time": "x"}),
 		"a token past C3":    WithMetadata(map[string]string{"Authorization": "Bearer x"}),
 		"bytes":              WithMetadata(map[string]string{"x-bin": "x"}),
@@ -131,6 +150,42 @@ func TestOptionsThatCannotBeAreRefused(t *testing.T) {
 			t.Error(name)
 		}
 	}
+}
+
+func TestAUsageErrorUnwrapsToWhatLedToIt(t *testing.T) {
+	_, err := New("localhost:7400", WithTLS(TLS{CA: "no/such/file"}))
+	if mustBe(t, err, ErrUsage); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v is no fs.ErrNotExist", err)
+	}
+	var unsupported *json.UnsupportedTypeError
+	if err := PutJSON("k", func() {}).err; !errors.As(err, &unsupported) {
+		t.Errorf("%v is not that of encoding/json", err)
+	}
+}
+
+func TestAClientMayBeClosedOnceMore(t *testing.T) {
+	client := must[*Client](t)(New("localhost:7400"))
+	for range 2 {
+		equal(t, "error", client.Close(), nil)
+	}
+}
+
+func TestAGetWithoutARecordIsAFault(t *testing.T) {
+	inBubble(t, func(t *testing.T, client *Client, service *fakeService) {
+		nothing := func(context.Context, proto.Message) (proto.Message, error) { return &pb.GetResponse{}, nil }
+		service.script("Get", nothing, nothing)
+		_, err := client.Get(t.Context(), "k")
+		mustBe(t, err, ErrInternal)
+		err = client.Transaction(t.Context(), func(ctx context.Context, tx *Transaction) error {
+			_, err := tx.Get(ctx, "k")
+			return err
+		})
+		mustBe(t, err, ErrInternal)
+		service.script("Batch", func(context.Context, proto.Message) (proto.Message, error) {
+			return batchOf(1, &pb.BatchResult{Result: &pb.BatchResult_Get{Get: &pb.GetResponse{}}}), nil
+		})
+		mustBe(t, must[[]Result](t)(client.Batch(t.Context(), Get("k")))[0].Err, ErrInternal)
+	})
 }
 
 func TestTheUserAgentNamesTheClientAndItsVersion(t *testing.T) {
@@ -208,6 +263,8 @@ func TestConditionsAndExpiriesThatExcludeEachOtherAndWhatAnOperationCannotHaveAr
 		"an etag that is no text":  Put("k", nil, IfEtag("\xff")),
 		"JSON cannot say it":       PutJSON("k", func() {}),
 		"nor this":                 Append("k", []any{1, make(chan int)}),
+		"nor is this JSON":         PutJSON("k", rawJSON("{")),
+		"a check of nothing":       Check("k", InNamespace("n")),
 	} {
 		if operation.err == nil {
 			t.Errorf("%s: no error", name)
@@ -217,6 +274,10 @@ func TestConditionsAndExpiriesThatExcludeEachOtherAndWhatAnOperationCannotHaveAr
 	}
 	inBubble(t, func(t *testing.T, client *Client, service *fakeService) {
 		_, err := client.Namespace("\xff").Get(t.Context(), "k")
+		mustBe(t, err, ErrUsage)
+		_, err = client.Batch(t.Context(), Operation{})
+		mustBe(t, err, ErrUsage)
+		_, err = client.Transact(t.Context(), Operation{})
 		mustBe(t, err, ErrUsage)
 	})
 }

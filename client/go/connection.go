@@ -96,9 +96,12 @@ func connect(address string, loopback bool, set *settings) (*connection, error) 
 	}, nil
 }
 
-func (c *connection) close() error {
-	c.closing.Do(func() { close(c.closed) })
-	return c.channel.Close()
+func (c *connection) close() (err error) {
+	c.closing.Do(func() {
+		close(c.closed)
+		err = c.channel.Close()
+	})
+	return err
 }
 
 func (c *connection) isClosed() bool {
@@ -241,6 +244,15 @@ func (c *connection) learnTime(ctx context.Context, limit time.Duration) {
 	}
 }
 
+// get reads a record. It is not nil unless the call failed.
+func (c *connection) get(ctx context.Context, message *pb.GetRequest) (*pb.Record, *Error) {
+	answer, failure := call(ctx, c, c.state.Get, message, nil)
+	if failure == nil && answer.GetRecord() == nil {
+		failure = misfit(false, "the service answered a get without a record")
+	}
+	return answer.GetRecord(), failure
+}
+
 // method is a method of the generated stubs.
 type method[Q, A any] func(context.Context, Q, ...grpc.CallOption) (A, error)
 
@@ -289,17 +301,17 @@ func send[Q, A any](
 		return answer, nil
 	}
 	failure = errorOfCall(err, trailer, writes, sending.begun.Load())
-	failure.cause = ctx.Err()
+	if failure.Reason == "" { // else the service said it, whatever has become of the context since
+		failure.cause = ctx.Err()
+	}
 	return nothing, failure
 }
 
-// outgoing adds the client's metadata and its token, if it has one.
+// outgoing has the client's metadata sent and its token, if it has one; and no other: a service that hands on what its own
+// callers sent would hand on their tokens.
 func (c *connection) outgoing(ctx context.Context) (context.Context, *Error) {
-	for name, values := range c.metadata {
-		ctx = metadata.AppendToOutgoingContext(ctx, name, values[0])
-	}
 	if c.token == nil {
-		return ctx, nil
+		return metadata.NewOutgoingContext(ctx, c.metadata), nil
 	}
 	token, err := c.token(ctx)
 	if err != nil {
@@ -311,7 +323,8 @@ func (c *connection) outgoing(ctx context.Context) (context.Context, *Error) {
 	if token == "" || !isHeaderValue(token) {
 		return ctx, notSent(ErrUnauthenticated, codes.Unauthenticated, "the token is not printable ASCII", nil)
 	}
-	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token), nil
+	given := metadata.Join(c.metadata, metadata.Pairs("authorization", "Bearer "+token))
+	return metadata.NewOutgoingContext(ctx, given), nil
 }
 
 // sending is whether the message of an attempt has been handed to a connection. Before, it surely did not reach the service:

@@ -2,6 +2,7 @@ package keepstate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -143,11 +144,13 @@ func (e *Error) Is(target error) bool {
 	return e.Code == codes.DeadlineExceeded && target == context.DeadlineExceeded
 }
 
-// Unwrap returns the error of the context or of the token's function that led to this one, if one did.
+// Unwrap returns the error that led to this one, if one did: of the context, the token's function, a file, or a value.
 func (e *Error) Unwrap() error { return e.cause }
 
+// usage is an ErrUsage of this text, which unwraps to what %w is given.
 func usage(format string, arguments ...any) *Error {
-	return &Error{Kind: ErrUsage, Message: fmt.Sprintf(format, arguments...), NothingSent: true}
+	said := fmt.Errorf(format, arguments...)
+	return &Error{Kind: ErrUsage, Message: said.Error(), NothingSent: true, cause: errors.Unwrap(said)}
 }
 
 // notSent is the failure of a call that ended before anything was sent, by its context's error or otherwise.

@@ -1,6 +1,7 @@
 package keepstate
 
 import (
+	"bytes"
 	"encoding/json"
 	"time"
 	"unicode/utf8"
@@ -204,7 +205,7 @@ func Get(key string, options ...OpOption) Operation {
 	return newOperation(Operation{kind: kindGet, key: key}, options)
 }
 
-// Put stores a value.
+// Put stores a value. It must not change until the call is over.
 func Put(key string, value []byte, options ...OpOption) Operation {
 	operation := Operation{kind: kindPut, key: key, value: value, contentType: "application/octet-stream"}
 	return newOperation(operation, options)
@@ -212,7 +213,7 @@ func Put(key string, value []byte, options ...OpOption) Operation {
 
 // PutJSON stores what json.Marshal makes of a value.
 func PutJSON(key string, value any, options ...OpOption) Operation {
-	encoded, err := encode(value)
+	encoded, err := marshal(value)
 	return newOperation(Operation{kind: kindPut, key: key, value: encoded, contentType: contentTypeJSON, err: err}, options)
 }
 
@@ -257,13 +258,18 @@ func Check(key string, demand OpOption, options ...OpOption) Operation {
 	return newOperation(Operation{kind: kindCheck, key: key}, append([]OpOption{demand}, options...))
 }
 
+// encode is for what the service itself reads.
 func encode(value any) ([]byte, error) {
 	if raw, is := value.(json.RawMessage); is {
-		return raw, nil
+		return bytes.Clone(raw), nil
 	}
+	return marshal(value)
+}
+
+func marshal(value any) ([]byte, error) {
 	encoded, err := json.Marshal(value)
 	if err != nil {
-		return nil, usage("the value cannot be encoded: %v", err)
+		return nil, usage("the value cannot be encoded: %w", err)
 	}
 	return encoded, nil
 }
@@ -281,6 +287,9 @@ func newOperation(operation Operation, options []OpOption) Operation {
 	}
 	if operation.err == nil && operation.kind == kindTouch && !operation.expiry.given() {
 		operation.err = usage("a touch needs TTL, ExpireAt or Never")
+	}
+	if operation.err == nil && operation.kind == kindCheck && operation.condition == nil {
+		operation.err = usage("a check needs IfAbsent, IfExists or IfEtag")
 	}
 	if operation.err == nil {
 		operation.err = operation.mustBeText()

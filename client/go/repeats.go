@@ -1,7 +1,6 @@
 package keepstate
 
 import (
-	"math"
 	"math/rand/v2"
 	"time"
 
@@ -16,8 +15,10 @@ const leastForAttempt = time.Second
 // The pauses are drawn between nothing and a ceiling that doubles from Initial to Limit, and come on top of what the
 // service asks for.
 type Retry struct {
+	// Initial is the ceiling of the first pause. Zero: 50 ms.
 	Initial time.Duration
-	Limit   time.Duration
+	// Limit is the ceiling of every pause. Zero: 1 s.
+	Limit time.Duration
 }
 
 var defaultRetry = Retry{Initial: 50 * time.Millisecond, Limit: time.Second}
@@ -57,23 +58,24 @@ func (a *attempts) pauseAfter(failures ...*Error) (time.Duration, bool) {
 	if a.retry == nil {
 		return 0, false
 	}
-	var needed time.Duration
-	pause, again := time.Duration(math.MaxInt64), false
+	var asked, needed time.Duration
+	again := false
 	for _, failure := range failures {
 		if !failure.mayBeRepeated() {
 			continue
 		}
-		wait := a.retry.pause(a.failed)
+		again = true
 		if failure.RetryAfter != nil {
-			wait += *failure.RetryAfter
+			asked = max(asked, *failure.RetryAfter)
 		}
-		pause, again = min(pause, wait), true
 		if failure.Kind == ErrDeadlineExceeded {
 			needed = leastForAttempt // with less an attempt would only make an unknown outcome of a known one
 		}
 	}
+	pause := a.retry.pause(a.failed)
 	a.failed++
-	return pause, again && pause+needed < a.left()
+	room := a.left() - needed - pause
+	return asked + pause, again && asked < room
 }
 
 // mayBeRepeated tells whether what failed so may succeed, or tell more, when it is sent again.

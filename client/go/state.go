@@ -29,6 +29,8 @@ func (s scope) sendable(operation *Operation) error {
 	switch {
 	case operation.err != nil:
 		return operation.err
+	case operation.kind == 0:
+		return usage("it is no operation: Get, Put and others make one")
 	case !utf8.ValidString(s.namespace):
 		return usage("namespace: it is not UTF-8")
 	case !utf8.ValidString(s.store):
@@ -46,11 +48,8 @@ func (s *State) Get(ctx context.Context, key string, options ...OpOption) (*Reco
 	if err := s.scope.sendable(&operation); err != nil {
 		return nil, err
 	}
-	answer, failure := call(ctx, s.connection, s.connection.state.Get, operation.getMessage(s.scope), nil)
-	if failure != nil {
-		return nil, failure
-	}
-	return recordOf(answer.GetRecord()), nil
+	found, failure := s.connection.get(ctx, operation.getMessage(s.scope))
+	return recordOf(found), asError(failure)
 }
 
 // GetJSON reads a record's value as JSON. Where there is none it fails with ErrNotFound.

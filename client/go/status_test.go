@@ -21,11 +21,17 @@ import (
 // ofCall is the error of a call that failed so, and may have arrived.
 func ofCall(t *testing.T, failed error, writes bool) *Error {
 	t.Helper()
-	packed, err := proto.Marshal(status.Convert(failed).Proto())
+	return errorOfCall(failed, packed(t, failed), writes, true)
+}
+
+// packed is the trailing metadata that a failure comes with.
+func packed(t *testing.T, failed error) metadata.MD {
+	t.Helper()
+	details, err := proto.Marshal(status.Convert(failed).Proto())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return errorOfCall(failed, metadata.Pairs(detailsKey, string(packed)), writes, true)
+	return metadata.Pairs(detailsKey, string(details))
 }
 
 func TestEveryReasonAndEveryCodeHasItsKind(t *testing.T) {

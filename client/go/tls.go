@@ -32,7 +32,7 @@ func (t TLS) config() (*tls.Config, error) {
 	if t.CA != "" {
 		pem, err := os.ReadFile(t.CA)
 		if err != nil {
-			return nil, usage("TLS.CA: %v", err)
+			return nil, usage("TLS.CA: %w", err)
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
@@ -42,7 +42,7 @@ func (t TLS) config() (*tls.Config, error) {
 	if t.ClientCert != "" {
 		pair, err := tls.LoadX509KeyPair(t.ClientCert, t.ClientKey)
 		if err != nil {
-			return nil, usage("TLS.ClientCert, TLS.ClientKey: %v", err)
+			return nil, usage("TLS.ClientCert, TLS.ClientKey: %w", err)
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}

@@ -1,6 +1,7 @@
 package keepstate
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -148,8 +149,7 @@ func (s *State) Transaction(
 	}
 	for made := 1; ; made++ {
 		this := newTry(c, all.deadline)
-		if err := function(ctx, &Transaction{this, s.scope}); err != nil {
-			this.finish()
+		if err := this.run(ctx, function, s.scope); err != nil {
 			return err
 		}
 		message, failure := this.end()
@@ -208,12 +208,14 @@ func (t *Transaction) Get(ctx context.Context, key string, options ...OpOption) 
 		t.try.fail(failure)
 		return nil, failure
 	}
-	return recordOf(found), nil
+	record := recordOf(found)
+	record.Value = bytes.Clone(record.Value) // the caller's own, since it may be read again
+	return record, nil
 }
 
-// Put has a value stored. The options are those of [State.Put].
+// Put has a value stored, as it is now. The options are those of [State.Put].
 func (t *Transaction) Put(key string, value []byte, options ...OpOption) error {
-	return t.write(Put(key, value, options...))
+	return t.write(Put(key, bytes.Clone(value), options...)) // it is sent later: the caller may use its slice for others
 }
 
 // PutJSON has stored what json.Marshal makes of a value. The options are those of [State.Put].

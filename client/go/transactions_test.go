@@ -314,20 +314,6 @@ func TestWhatTheFunctionReturnsPassesThroughAndNothingIsApplied(t *testing.T) {
 	})
 }
 
-func TestReadsAndWritesAfterTheFunctionAreUsageErrors(t *testing.T) {
-	inBubble(t, func(t *testing.T, client *Client, service *fakeService) {
-		var kept *Transaction
-		_ = client.Transaction(t.Context(), func(_ context.Context, tx *Transaction) error {
-			kept = tx
-			return nil
-		})
-		_, err := kept.Get(t.Context(), "k")
-		mustBe(t, err, ErrUsage)
-		mustBe(t, kept.Put("k", nil), ErrUsage)
-		equal(t, "gets", len(service.seen("Get")), 0)
-	})
-}
-
 func TestTheWholeTransactionHasOneDeadline(t *testing.T) {
 	inBubble(t, func(t *testing.T, client *Client, service *fakeService) {
 		pausesAre(t, 1)

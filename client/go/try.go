@@ -67,13 +67,13 @@ func (t *try) read(ctx context.Context, name RecordName, message *pb.GetRequest)
 	}
 	ctx, cancel := context.WithDeadline(ctx, t.deadline)
 	defer cancel()
-	answer, failure := call(ctx, t.connection, t.connection.state.Get, message, nil)
+	answer, failure := t.connection.get(ctx, message)
 	if failure != nil && !failure.saysMissing() {
 		return nil, failure
 	}
 	t.mu.Lock()
 	if _, known := t.reads.get(name); !known && !t.over { // not what a read at the same time was told otherwise
-		t.reads.set(name, answer.GetRecord())
+		t.reads.set(name, answer)
 	}
 	t.mu.Unlock()
 	found, _, failure := t.remembered(name)
@@ -134,7 +134,7 @@ func (t *try) write(operation *Operation, in scope) *Error {
 func (t *try) fail(failure *Error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.failed == nil && !failure.saysMissing() {
+	if t.failed == nil && !t.over && !failure.saysMissing() {
 		t.failed = failure
 	}
 }
@@ -193,17 +193,22 @@ func follow(operation *Operation, earlier pendingWrite, key string) *Error {
 	return nil
 }
 
-// finish takes no more reads and writes.
+// run runs a transaction's function, and then takes no more reads and writes, also where it panics.
+func (t *try) run(ctx context.Context, function func(context.Context, *Transaction) error, in scope) error {
+	defer t.finish()
+	return function(ctx, &Transaction{t, in})
+}
+
+// finish takes no more reads and writes: nothing changes from then on.
 func (t *try) finish() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.over = true
 }
 
-// end takes no more reads and writes, and returns all that there were as one message. It fails where a read or a write
-// did, or what was read contradicts a condition of the caller's own.
+// end returns all reads and writes as one message. It fails where a read or a write did, or what was read contradicts a
+// condition of the caller's own.
 func (t *try) end() (*pb.TransactRequest, *Error) {
-	t.finish()
 	if t.failed != nil {
 		return nil, t.failed
 	}
