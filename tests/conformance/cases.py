@@ -100,6 +100,11 @@ class Command(Strict):
     """A name for the call, which goes on while other steps are done."""
 
     @property
+    def expects(self) -> bool:
+        """Whether it says what is expected."""
+        return self.gives is not None or self.fails is not None
+
+    @property
     def client(self) -> str:
         return str(self.fields.get("client", "a"))
 
@@ -186,6 +191,14 @@ class Case(Strict):
             raise ValueError("a case shows a promise or a rule")
         return self
 
+    @model_validator(mode="after")
+    def _waits_for_all(self) -> Case:
+        begun = [step.command.background for step in self.steps if step.command and step.command.background]
+        awaited = [step.answer.background for step in self.steps if step.answer]
+        if sorted(begun) != sorted(map(str, awaited)):
+            raise ValueError(f"in the background are {begun}, and answers are awaited of {awaited}")
+        return self
+
 
 Step.model_rebuild()
 Fields: TypeAlias = Mapping[str, Any]
@@ -244,7 +257,12 @@ def _step(step: Fields) -> Step:
         return Step(command=_command(step))
     if "at_once" in step:
         rest = {name: value for name, value in step.items() if name != "at_once"}
-        return Step(at_once=[_command(each) for each in step["at_once"]], **rest)
+        commands = [_command(each) for each in step["at_once"]]
+        if any(each.background for each in commands):
+            raise Wrong("what is done at once is waited for")
+        if "outcomes" in rest and any(each.expects for each in commands):
+            raise Wrong("outcomes are counted, or each call says what it expects")
+        return Step(at_once=commands, **rest)
     if "answer" in step:
         _known(step, {"answer", "to", "gives", "fails"}, "answer")
         command = Command(do=step["to"], fields={}, background=step["answer"], **_expectation(step, step["to"]))
@@ -259,7 +277,10 @@ def _command(step: Fields) -> Command:
         raise Wrong(f"there is no command {do!r}")
     _known(fields, COMMANDS[do], do)
     _check_lists(do, fields)
-    return Command(do=do, fields=fields, background=step.get("background"), **_expectation(step, do))
+    command = Command(do=do, fields=fields, background=step.get("background"), **_expectation(step, do))
+    if command.background and command.expects:
+        raise Wrong("what is expected of a call in the background is said where its answer is awaited")
+    return command
 
 
 def _check_lists(do: str, fields: Fields) -> None:
@@ -289,7 +310,8 @@ def _expectation(step: Fields, do: str) -> dict[str, Any]:
     if "gives" in step and "fails" in step:
         raise Wrong("a call gives something or fails")
     if "fails" in step:
-        fails = step["fails"]
+        if (fails := step["fails"]) is None:
+            raise Wrong("fails says how")
         if isinstance(fails, Mapping):
             _known(fails, _ERROR, "fails")
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from keepstate.testing import MovableClock
 from keepstate_server.domain.promises import TITLES
 from keepstate_server.stores.address import SidecarAddress
 from tests.conformance.cases import PROMISES, RULES, Case, load
-from tests.conformance.program import LANGUAGES, Gone, Program, command_of
+from tests.conformance.program import LANGUAGES, Gone, Program, Programs, command_of
 from tests.conformance.running import Site, Stage, StageClock
 from tests.contract.conftest import running_service
 from tests.support.certificates import Authority, server_credentials
@@ -102,31 +102,36 @@ def _free_ports() -> tuple[int, int]:
         return one, other
 
 
+_COMMANDS: dict[str, list[str] | Gone] = {}
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Builds the programs: within a test that could take longer than a test may."""
+    if session.config.option.collectonly:
+        return
+    found = [_parameters(item) for item in session.items]
+    for language in {each["language"] for each in found if {"case", "language"} <= each.keys()}:
+        try:
+            _COMMANDS[language] = command_of(language)
+        except (Gone, OSError) as error:
+            _COMMANDS[language] = Gone(str(error))
+
+
 @pytest.fixture(scope="session")
-async def programs() -> AsyncIterator[Callable[[str], Awaitable[Program]]]:
-    """Starts the program of a language at its first use. One that could not be built fails every case."""
-    running: dict[str, Program | Gone] = {}
+async def programs() -> AsyncIterator[Programs]:
+    """The programs of all languages. One that could not be built fails every case."""
+    running = Programs(_COMMANDS)
+    yield running
+    await running.end()
 
-    async def find(language: str) -> Program:
-        known = running.get(language)
-        if isinstance(known, Program) and known.gone:  # the case in which it went has failed by that; not the next too
-            await known.end()
-            del running[language]
-        if language not in running:
-            try:
-                running[language] = await Program.start(command_of(language))
-            except (Gone, OSError) as error:
-                running[language] = Gone(str(error))
-        found = running[language]
-        if isinstance(found, Gone):
-            pytest.fail(f"the program in {language}: {found}", pytrace=False)
-        return found
 
-    yield find
-    for language, program in running.items():
-        if isinstance(program, Program):
-            code = await program.end()
-            assert code == 0, f"the program in {language} ended with {code}"
+@pytest.fixture
+async def program(programs: Programs, language: str) -> Program:
+    """The program of a language."""
+    try:
+        return await programs.of(language)
+    except Gone as error:
+        pytest.fail(f"the program in {language}: {error}", pytrace=False)
 
 
 _NUMBERS = itertools.count(1)
@@ -146,12 +151,17 @@ _RESULTS: dict[tuple[str, str], list[str]] = {}
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     report: Any = yield
-    callspec = getattr(item, "callspec", None)
-    if callspec and {"case", "language"} <= callspec.params.keys() and (report.when == "call" or report.failed):
-        case: Case = callspec.params["case"]
+    parameters = _parameters(item)
+    if {"case", "language"} <= parameters.keys() and (report.when == "call" or report.failed):
+        case: Case = parameters["case"]
         for shown in (*map(str, case.promises), *case.rules):
-            _RESULTS.setdefault((shown, callspec.params["language"]), []).append(report.outcome)
+            _RESULTS.setdefault((shown, parameters["language"]), []).append(report.outcome)
     return report
+
+
+def _parameters(item: pytest.Item) -> Mapping[str, Any]:
+    callspec = getattr(item, "callspec", None)
+    return callspec.params if callspec else {}
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

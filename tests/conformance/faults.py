@@ -8,7 +8,7 @@ import grpc
 from google.protobuf import any_pb2, json_format
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from keepstate.v1 import state_service_pb2 as pb
 
@@ -45,10 +45,8 @@ class Fault(Strict):
     of: str | None = None
     """The method. None: any."""
     do: Literal["lose_request", "lose_answer", "hang", "cut", "hold", "delay", "status", "rewrite"]
-    skip: int = 0
-    """How many calls of the method are let through before."""
     times: int = 1
-    """How many calls it happens to."""
+    """How many calls it happens to, if there are so many."""
     reaches: bool = False
     """Whether the service gets a call that hangs, is cut or is answered with a status."""
     delay_ms: int = 0
@@ -62,14 +60,18 @@ class Fault(Strict):
     time: str | None = None
     """What is told as the service's time in a rewritten answer; empty: nothing."""
 
+    _met: int = PrivateAttr(default=0)
+
+    @property
+    def met(self) -> int:
+        """How many calls it has happened to."""
+        return self._met
+
     def meets(self) -> bool:
         """Whether it happens to the call that comes in now."""
-        if self.skip > 0:
-            self.skip -= 1
+        if self._met == self.times:
             return False
-        if self.times == 0:
-            return False
-        self.times -= 1
+        self._met += 1
         return True
 
 

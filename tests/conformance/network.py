@@ -18,8 +18,10 @@ from keepstate._connection import request_of
 from keepstate.v1 import record_pb2, state_service_pb2, store_service_pb2
 from tests.conformance.faults import Fault, details_of, with_fields, with_results
 
-_LIMITS = [("grpc.max_receive_message_length", 16 << 20), ("grpc.max_send_message_length", 16 << 20)]
+# It may send more than any service would.
+_LIMITS = [("grpc.max_receive_message_length", 16 << 20), ("grpc.max_send_message_length", -1)]
 _TIME_KEY = "keepstate-time"
+_WHATEVER_COMES_SECONDS = 20
 
 _METHODS = {
     f"/{service.full_name}/{method.name}": method
@@ -119,7 +121,7 @@ class Network(grpc.GenericRpcHandler):
         if fault.do in ("hold", "delay", "rewrite"):
             return await self._forward(method, seen, context, fault)
         if fault.reaches or fault.do == "lose_answer":
-            await self._reach(method, seen)
+            await self._reach_whatever_comes(method, seen)
         if fault.do == "status":
             await self._abort(fault, context)
         if fault.do == "cut":
@@ -158,8 +160,19 @@ class Network(grpc.GenericRpcHandler):
             answer = with_fields(message_factory.GetMessageClass(_METHODS[method].output_type), answer, fault.answer)
         return answer + fault.unknown
 
-    async def _reach(self, method: str, seen: Seen) -> tuple[grpc.StatusCode, str, Sequence[tuple[str, Any]], bytes]:
-        """Calls the service, by whatever instance's turn it is."""
+    async def _reach_whatever_comes(self, method: str, seen: Seen) -> None:
+        """Calls the service to the end, though the client may give up meanwhile."""
+        reaching = asyncio.ensure_future(self._reach(method, seen, _WHATEVER_COMES_SECONDS))
+        try:
+            await asyncio.shield(reaching)
+        except asyncio.CancelledError:
+            await reaching
+            raise
+
+    async def _reach(
+        self, method: str, seen: Seen, seconds: float | None = None
+    ) -> tuple[grpc.StatusCode, str, Sequence[tuple[str, Any]], bytes]:
+        """Calls the service, by whatever instance's turn it is, for as long as the client waits or so many seconds."""
         channel = self._channels[self._calls % len(self._channels)]
         self._calls += 1
         message = type(seen.message)()
@@ -167,7 +180,8 @@ class Network(grpc.GenericRpcHandler):
         for request in _requests(message):
             request.first_sent.FromNanoseconds(request.first_sent.ToNanoseconds() - _nanoseconds(self._wire.shift))
         stub: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
-        call = stub(message.SerializeToString(), timeout=max(0, (seen.deadline_ms or 60_000) / 1000))
+        left = (seen.deadline_ms or 60_000) / 1000 if seconds is None else seconds
+        call = stub(message.SerializeToString(), timeout=max(0, left))
         code, words, trailers = await call.code(), await call.details(), await call.trailing_metadata()
         answer = await call if code is grpc.StatusCode.OK else b""
         return code, words or "", list(trailers or ()), answer
@@ -230,6 +244,8 @@ class Relay:
         if self._server is not None:
             self._server.close()
         self.cut()
+        for task in self._tasks:  # also those that were being connected
+            task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
         if self._server is not None:
@@ -248,18 +264,21 @@ class Relay:
                 group.create_task(_copy(its_reader, writer))
             self._writers -= {writer, its_writer}
         except OSError:
-            writer.transport.abort()
+            pass  # nobody listens there
         finally:
+            writer.transport.abort()
             self._tasks.discard(task)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Hands on what comes, until its end."""
-    with suppress(OSError):
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-    writer.transport.abort()
+    try:
+        with suppress(OSError):
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+                await writer.drain()
+    finally:
+        writer.transport.abort()
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ list with the number, from 0 on, in the place of each #.
 Expectations: a mapping says fields and leaves out others, null is none. `!save name` (anything, remembered), `!unlike
 name` (not what was saved), `!any`, `!not x`, `!one_of [x, y]`, `!between [1, 9]`, `!near [0, 500]` (a time so many
 milliseconds from the service's now, and how far off it may be), `!matches regex`, `!holds [text, ...]` (of a value),
-`!size 1024` (of a value, a text or a list), `!each [1000, x]` (a list of so many).
+`!size 1024` or `!size [1, 9]` (of a value, a text or a list), `!each [1000, x]` (a list of so many).
 """
 
 from __future__ import annotations
@@ -134,13 +134,15 @@ class Holds(Expected):
 
 @dataclass(frozen=True)
 class Size(Expected):
-    size: int
+    least: int
+    most: int
 
     def problems(self, found: Any, scene: Scene, path: str) -> Iterator[str]:
         if isinstance(found, str) and path.rpartition(".")[2] in VALUE_FIELDS:
             found = base64.b64decode(found)
-        if found is None or len(found) != self.size:
-            yield f"{path}: {shortened(found)}, expected a size of {self.size}"
+        if found is None or not self.least <= len(found) <= self.most:
+            size = "no size" if found is None else f"a size of {len(found)}"
+            yield f"{path}: {shortened(found)}, {size}, expected {self.least} to {self.most}"
 
 
 @dataclass(frozen=True)
@@ -269,7 +271,7 @@ _TAGS: Mapping[str, _Make] = {
     "!near": lambda arguments: Near(*arguments),
     "!matches": Matches,
     "!holds": lambda texts: Holds(tuple(texts)),
-    "!size": lambda number: Size(int(number)),
+    "!size": lambda size: Size(*size) if isinstance(size, list) else Size(int(size), int(size)),
     "!each": lambda arguments: Each(*arguments),
 }
 

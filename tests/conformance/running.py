@@ -20,7 +20,7 @@ from tests.conformance.cases import Case, Command, Step, Waiting
 from tests.conformance.faults import Fault
 from tests.conformance.network import Network, Seen, Wire, network
 from tests.conformance.notation import Scene, differences, resolved, shortened
-from tests.conformance.program import Call, Program
+from tests.conformance.program import CLOSE_SECONDS, Call, Program
 from tests.support.service import ServiceProcess
 
 CASE_SECONDS = 45
@@ -109,6 +109,7 @@ async def run(case: Case, program: Program, stage: Stage, namespace: str) -> Non
                     await running.connect(name, case)
                 for number, step in enumerate(case.steps, 1):  # noqa: B007 - told below
                     await running.do(step)
+            running.check_faults()
         except TimeoutError:
             raise Failed(f"step {number} of {case.law!r}: the case took longer than {CASE_SECONDS} s") from None
         except _Differs as error:
@@ -129,8 +130,8 @@ async def _running(program: Program, stage: Stage, site: Site, namespace: str) -
         finally:
             running.wire.released.set()
             stage.clock.go()
-            for client in running.connected:
-                await program.do({"do": "close", "client": client})
+            for client in () if program.gone else running.connected:
+                await program.do({"do": "close", "client": client}, CLOSE_SECONDS)
 
 
 @dataclass(kw_only=True)
@@ -171,8 +172,7 @@ class _Running:
             case Step(cancel=str() as name):
                 await self.program.do({"do": "cancel", "call": self.background[name].number})
             case Step(paused=str() as name):
-                async with asyncio.timeout(_WAIT_SECONDS):
-                    await self.background[name].paused.wait()
+                await self._wait_for_pause(name)
             case Step(resume=str() as name):
                 await self.program.do({"do": "resume", "call": self.background[name].number})
             case Step(process=str() as what):
@@ -281,6 +281,21 @@ class _Running:
         if problems := list(differences(expected, found, self.scene, method)):
             raise _Differs("; ".join(problems))
 
+    def check_faults(self) -> None:
+        """What was to happen to calls has happened, to one at least."""
+        if unmet := [fault for fault in self.wire.faults if not fault.met]:
+            raise _Differs(f"there was no call for the fault {unmet[0].model_dump(exclude_defaults=True)}")
+
+    async def _wait_for_pause(self, name: str) -> None:
+        call = self.background[name]
+        pause = asyncio.create_task(call.paused.wait())
+        either: set[asyncio.Future[Any]] = {pause, call.answer}
+        await asyncio.wait(either, timeout=_WAIT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if not pause.done():
+            pause.cancel()
+            said = shortened(call.answer.result()) if call.answer.done() else f"nothing within {_WAIT_SECONDS} s"
+            raise _Differs(f"the function of {name} has not paused; its call answered {said}")
+
     async def _wait_for(self, waiting: Waiting) -> None:
         def holds() -> bool:
             calls = [seen for seen in self.wire.seen if seen.method == waiting.of]
@@ -304,7 +319,10 @@ class _Running:
             case "stop":
                 await asyncio.to_thread(process.end)
             case "start":
-                await asyncio.to_thread(_start, process)
+                try:
+                    await asyncio.to_thread(_start, process)
+                except TimeoutError as error:  # not the case's
+                    raise _Differs(str(error)) from None
             case "begin":
                 process.begin()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +16,7 @@ from tests.conformance import program as program_module
 from tests.conformance.cases import PROMISES, RULES, Wrong, load, read
 from tests.conformance.mistaken_program import MISTAKES
 from tests.conformance.notation import Loader, Scene, differences, resolved
-from tests.conformance.program import Gone, Program, command_of
+from tests.conformance.program import ANSWER_SECONDS, Gone, Program, Programs, command_of
 from tests.conformance.running import Failed, Stage, run
 
 
@@ -42,14 +44,123 @@ async def test_a_language_that_cannot_be_built_is_no_skip(monkeypatch: pytest.Mo
         command_of("go")
 
 
-async def test_a_program_that_ends_or_says_what_is_no_answer_is_told_so() -> None:
-    for code in ("raise SystemExit(3)", "input(); print('{}')", "input(); print('hello')"):
-        program = await Program.start([sys.executable, "-c", code])
-        with pytest.raises(Gone):
-            await program.do({"do": "hello"})
-        with pytest.raises(Gone):
-            await program.do({"do": "hello"})
-        await program.end()
+async def test_a_build_that_hangs_ends_with_all_that_it_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(program_module, "ROOT", tmp_path)
+    monkeypatch.setattr(program_module, "BUILD_SECONDS", 0.2)
+    script = tmp_path / "scripts" / "client-go.sh"
+    script.parent.mkdir()
+    script.write_text("#!/bin/sh\nsleep 100\nsleep 100\n")  # which has the script's outputs, too
+    script.chmod(0o755)
+    started = time.monotonic()
+    with pytest.raises(Gone, match=r"not done within 0\.2 s"):
+        command_of("go")
+    assert time.monotonic() - started < 50
+
+
+def program_of(code: str) -> list[str]:
+    """The command of a program that is of a language, and then runs some code with each command `c`."""
+    loop = "import json, os, sys\nfor n, line in enumerate(sys.stdin):\n c = json.loads(line)\n"
+    hello = " if n == 0: print(json.dumps({'id': c['id'], 'ok': {'language': 'go', 'version': '1'}}), flush=True)\n"
+    return [sys.executable, "-uc", f"{loop}{hello} else: {code}"]
+
+
+ANSWER = "print(json.dumps({'id': c['id'], 'ok': {}}))"
+
+BAD_PROGRAMS = {
+    "sys.exit(3)": "has ended, with exit code 3",
+    "os.kill(os.getpid(), 9)": "has ended, with exit code -9",
+    "print('hello')": "no answer",
+    "print('{}')": "no answer: to no command",
+    "print('[]')": "no answer: to no command",
+    "print('{\"id\": [1]}')": "no answer: to no command",
+    'print(\'{"id": 77, "ok": {}}\')': "no answer: to no command",
+    "print(json.dumps({'id': c['id']}))": "no answer: neither ok nor error",
+    "print(json.dumps({'id': c['id'], 'error': 'bad'}))": "no answer: neither ok nor error",
+    "print(json.dumps({'id': c['id'], 'ok': {}, 'error': {'type': 'Usage'}}))": "no answer: neither ok nor error",
+    "sys.stdout.buffer.write(bytes([255, 10]))": "no answer",
+    "print('x' * 100_000)": "no answer",
+    "pass": r"no answer to command 2 within 0\.5 s",
+}
+
+
+@pytest.mark.parametrize("code", BAD_PROGRAMS)
+async def test_a_program_that_ends_hangs_or_says_what_is_no_answer_is_told_so(
+    code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program_module, "_LINE_BYTES", 10_000)
+    programs = Programs({"go": program_of(code)})
+    program = await programs.of("go")
+    seconds = 0.5 if code == "pass" else ANSWER_SECONDS
+    with pytest.raises(Gone, match=BAD_PROGRAMS[code]):
+        await program.do({"do": "stores"}, seconds)
+    with pytest.raises(Gone, match=BAD_PROGRAMS[code]):
+        await program.do({"do": "stores"})
+    assert await programs.of("go") is not program
+    await programs.end()
+
+
+async def test_a_program_that_answers_twice_or_ends_between_two_cases_fails_the_next() -> None:
+    for code, why in ((f"{ANSWER}; {ANSWER}", "to no command"), (f"{ANSWER}; sys.exit(3)", "exit code 3")):
+        programs = Programs({"go": program_of(code)})
+        program = await programs.of("go")
+        assert await program.do({"do": "stores"}) == {"id": 2, "ok": {}}
+        async with asyncio.timeout(ANSWER_SECONDS):
+            while not program.gone:
+                await asyncio.sleep(0.01)
+        with pytest.raises(Gone, match=f"after the case before.*{why}"):
+            await programs.of("go")
+        assert await programs.of("go") is not program
+        await programs.end()
+
+
+async def test_a_program_that_goes_after_the_last_case_fails_the_run() -> None:
+    for code, why in ((f"{ANSWER}; {ANSWER}", "to no command"), (f"{ANSWER}\nsys.exit(3)", "exit code 3")):
+        programs = Programs({"go": program_of(code)})
+        await (await programs.of("go")).do({"do": "stores"})
+        with pytest.raises(Gone, match=why):
+            await programs.end()
+
+
+async def test_a_program_that_goes_again_and_again_is_not_started_for_each_case() -> None:
+    programs = Programs({"go": program_of("sys.exit(3)")})
+    for _ in range(3):
+        with pytest.raises(Gone, match="exit code 3"):
+            await (await programs.of("go")).do({"do": "stores"})
+    with pytest.raises(Gone, match="since it went 3 times"):
+        await programs.of("go")
+    with pytest.raises(Gone, match="as before"):
+        await programs.of("go")
+    await programs.end()
+
+
+async def test_a_program_of_another_language_or_of_none_fails_every_case() -> None:
+    for command, why in ((program_of(ANSWER), "it answered hello with"), (["/no/such/program"], "No such file")):
+        programs = Programs({"java": command})
+        for _ in range(2):
+            with pytest.raises(Gone, match=why):
+                await programs.of("java")
+        await programs.end()
+
+
+async def test_a_fault_that_no_call_meets_fails_its_case(stage: Stage, namespace: str) -> None:
+    [case] = read("[{law: a law, promises: [1], steps: [{fault: {of: Put, do: hang}}, {do: get, key: k}]}]", "file")
+    program = await Program.start(command_of("python"))
+    with pytest.raises(Failed, match=r"there was no call for the fault \{'of': 'Put', 'do': 'hang'\}"):
+        await run(case, program, stage, namespace)
+    assert await program.end() == 0
+
+
+async def test_a_function_that_does_not_pause_fails_its_case_with_what_its_call_answered(
+    stage: Stage, namespace: str
+) -> None:
+    steps = "{do: transaction, background: tx, steps: [{do: fail}]}, {paused: tx}, {answer: tx, to: transaction}"
+    [case] = read(f"[{{law: a law, promises: [1], steps: [{steps}]}}]", "file")
+    program = await Program.start(command_of("python"))
+    with pytest.raises(Failed, match=r"step 2 .* the function of tx has not paused; its call answered .*Raised"):
+        await run(case, program, stage, namespace)
+    assert await program.end() == 0
 
 
 def test_every_promise_and_every_rule_has_cases() -> None:
@@ -76,6 +187,12 @@ WRITTEN_WRONG = {
     "no such field of a fault": "{fault: {on: Put, do: hang}}",
     "no such field of a status": "{fault: {do: status, status: {kode: INTERNAL}}}",
     "no such tag": "{do: get, key: !secret k}",
+    "what is expected said where nobody waits": "{do: get, key: k, background: b, gives: {}}, {answer: b, to: get}",
+    "in the background, and no answer awaited": "{do: get, key: k, background: b}",
+    "an answer of what is not in the background": "{answer: b, to: get}",
+    "outcomes and an expectation": "{at_once: [{do: get, key: k, fails: Usage}], outcomes: {ok: 1}}",
+    "at once and in the background": "{at_once: [{do: get, key: k, background: b}]}, {answer: b, to: get}",
+    "fails with nothing": "{do: get, key: k, fails: null}",
     "a name twice": "{do: get, key: k, key: l}",
 }
 
@@ -112,6 +229,10 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
         ("{value: !hex 00ff }", {"value": "AP8="}, True),
         ("{value: x}", {"value": "x"}, False),
         ("{value: !size 1 }", {"value": "eA=="}, True),
+        ("!size [1, 2]", ["a", "b"], True),
+        ("!size [1, 2]", ["a", "b", "c"], False),
+        ("!size [1, 2]", [], False),
+        ("!size [1, 2]", None, False),
         ("{value: !holds [x]}", {"value": "eA=="}, True),
         ("{value: !holds [y]}", {"value": "eA=="}, False),
         ("!any x", None, False),
