@@ -1,5 +1,9 @@
 package io.github.keepstate;
 
+import static java.util.Objects.requireNonNull;
+
+import java.net.URI;
+import java.net.URISyntaxException;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
@@ -19,10 +23,10 @@ record Address(String host, int port) {
   /**
    * Reads {@code host:port}.
    *
-   * @throws IllegalArgumentException it has a scheme, or no port
+   * @throws IllegalArgumentException it has a scheme, no port, or a host that gRPC does not take
    */
   static Address parse(String text) {
-    Matcher matcher = FORM.matcher(text);
+    Matcher matcher = FORM.matcher(requireNonNull(text, "address"));
     if (!matcher.matches()) {
       throw new IllegalArgumentException(
           "address must be host:port, without a scheme: \"" + text + "\"");
@@ -31,7 +35,17 @@ record Address(String host, int port) {
     if (port < 1 || port > 65535) {
       throw new IllegalArgumentException("the address's port must be 1 to 65535: \"" + text + "\"");
     }
-    return new Address(matcher.group(1), port);
+    try {
+      if (matcher.group(1).equals(new URI("//" + text).getHost())) {
+        return new Address(matcher.group(1), port);
+      }
+    } catch (URISyntaxException error) {
+      // It names no host, then.
+    }
+    throw new IllegalArgumentException(
+        "the address's host must be an address, or a name of letters, digits, '-' and '.': \""
+            + text
+            + "\"");
   }
 
   boolean isLoopback() {

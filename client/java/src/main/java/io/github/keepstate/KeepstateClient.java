@@ -60,8 +60,12 @@ public final class KeepstateClient extends View implements AutoCloseable {
 
   /** Says how a client is to be. */
   public static final class Builder {
+    /** The client's own, and what HTTP/2 and gRPC-Java drop or take for a broken call. */
     private static final Pattern RESERVED =
-        Pattern.compile("authorization|grpc-.*|keepstate-.*", Pattern.CASE_INSENSITIVE);
+        Pattern.compile(
+            "authorization|grpc-.*|keepstate-.*|content-type|user-agent|te|host"
+                + "|connection|keep-alive|proxy-connection|transfer-encoding|upgrade",
+            Pattern.CASE_INSENSITIVE);
 
     private final Address address;
     private final Map<Metadata.Key<String>, String> metadata = new LinkedHashMap<>();
@@ -95,7 +99,7 @@ public final class KeepstateClient extends View implements AutoCloseable {
      * @throws IllegalArgumentException it has something else
      */
     public Builder token(String token) {
-      bearer(token);
+      bearer(requireNonNull(token, "token"));
       return token(() -> token);
     }
 
@@ -121,11 +125,12 @@ public final class KeepstateClient extends View implements AutoCloseable {
      * @param value printable ASCII
      * @return this
      * @throws IllegalArgumentException key or value has something else, or the key is {@code
-     *     authorization}, {@code grpc-…} or {@code keepstate-…}
+     *     authorization}, {@code grpc-…}, {@code keepstate-…}, or one of HTTP's own
      */
     public Builder metadata(String key, String value) {
-      if (RESERVED.matcher(key).matches()) {
-        throw new IllegalArgumentException("metadata " + key + " is the client's own");
+      requireNonNull(value, "value");
+      if (RESERVED.matcher(requireNonNull(key, "key")).matches()) {
+        throw new IllegalArgumentException("metadata " + key + " is not for callers to set");
       }
       if (!value.chars().allMatch(each -> each >= ' ' && each <= '~')) {
         throw new IllegalArgumentException(

@@ -1,6 +1,8 @@
 package io.github.keepstate;
 
+import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.protobuf.MessageLite;
+import io.grpc.Attributes;
 import io.grpc.CallOptions;
 import io.grpc.Channel;
 import io.grpc.ClientInterceptors;
@@ -109,6 +111,9 @@ final class Sender {
     while (root != null && root.getCause() != null) {
       root = root.getCause();
     }
+    if (root instanceof InvalidProtocolBufferException) { // gRPC calls that a cancelled call
+      failure = Failure.of(Status.Code.INTERNAL, "the answer cannot be read");
+    }
     Failure told = failure.withCause(error);
     if (root != null && root.getMessage() != null) {
       told = told.withMessage(failure.message() + ": " + root.getMessage());
@@ -116,7 +121,10 @@ final class Sender {
     return left ? told : told.withNothingSent();
   }
 
-  /** Notes whether the call left this process: only then can the service have seen it. */
+  /**
+   * Notes whether a connection took the call: only then can the service see it. Not whether it was
+   * written: what waits for a full connection is written yet, also when its time is up.
+   */
   private static ClientStreamTracer.Factory tracing(AtomicBoolean left) {
     return new ClientStreamTracer.Factory() {
       @Override
@@ -124,7 +132,7 @@ final class Sender {
           ClientStreamTracer.StreamInfo info, Metadata headers) {
         return new ClientStreamTracer() {
           @Override
-          public void outboundHeaders() {
+          public void streamCreated(Attributes transport, Metadata headers) {
             left.set(true);
           }
         };

@@ -10,13 +10,20 @@ import io.github.keepstate.v1.PutResponse;
 import io.grpc.Context;
 import io.grpc.Metadata;
 import io.grpc.Status.Code;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.net.InetSocketAddress;
 import java.net.ServerSocket;
+import java.net.Socket;
+import java.net.SocketTimeoutException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
@@ -51,8 +58,22 @@ class ConnectingTest extends ServiceTest {
   @ParameterizedTest
   @ValueSource(
       strings = {
-        "localhost", "http://localhost:7400", "dns:///localhost:7400", "localhost:", "localhost:0",
-        "localhost:65536", ":7400", "::1:7400", "a b:7400", ""
+        "localhost",
+        "http://localhost:7400",
+        "dns:///localhost:7400",
+        "localhost:",
+        "localhost:0",
+        "localhost:65536",
+        ":7400",
+        "::1:7400",
+        "a b:7400",
+        "",
+        "user@localhost:7400",
+        "my_service:7400",
+        "ä.example:7400",
+        "a..b:7400",
+        "a,b:7400",
+        "[::::]:7400"
       })
   void anAddressIsHostAndPort(String address) {
     var error =
@@ -126,6 +147,9 @@ class ConnectingTest extends ServiceTest {
         "Authorization",
         "grpc-timeout",
         "keepstate-time",
+        "content-type",
+        "te",
+        "connection",
         "a b",
         "x-bin",
         ""
@@ -170,6 +194,53 @@ class ConnectingTest extends ServiceTest {
       assertTrue(error.nothingSent());
       assertTrue(error.getMessage().contains("Connection refused"), error.getMessage());
     }
+  }
+
+  @Test
+  void whatAFullConnectionHoldsMayYetArriveAlsoWhenItsTimeWasUp() throws Exception {
+    try (ServerSocket listening = new ServerSocket()) {
+      listening.setReceiveBufferSize(4096);
+      listening.bind(new InetSocketAddress("127.0.0.1", 0));
+      try (KeepstateClient client =
+          KeepstateClient.builder("127.0.0.1:" + listening.getLocalPort())
+              .withoutRetry()
+              .metadata("large", "x".repeat(200_000))
+              .build()) {
+        var unanswered =
+            CompletableFuture.supplyAsync(() -> client.timeout(Duration.ofSeconds(30)).get("a"));
+        try (Socket service = listening.accept()) {
+          service.getOutputStream().write(new byte[] {0, 0, 0, 4, 0, 0, 0, 0, 0}); // its settings
+          Set<String> notSent = new HashSet<>();
+          for (int i = 0; i < 60; i++) {
+            String key = "key-" + i + "-";
+            State hasty = client.timeout(Duration.ofMillis(30));
+            var error = assertThrows(DeadlineExceededException.class, () -> hasty.get(key));
+            if (error.nothingSent()) {
+              notSent.add(key);
+            }
+          }
+          String arrived = notSent.isEmpty() ? "" : drained(service);
+          notSent.removeIf(key -> !arrived.contains(key));
+          assertEquals(Set.of(), notSent, "it was said that nothing was sent, and they arrived");
+        }
+        assertThrows(Exception.class, () -> unanswered.get(30, TimeUnit.SECONDS));
+      }
+    }
+  }
+
+  /** What has come, until nothing more does. */
+  private static String drained(Socket socket) throws IOException {
+    socket.setSoTimeout(1000);
+    ByteArrayOutputStream all = new ByteArrayOutputStream();
+    byte[] some = new byte[1 << 16];
+    try {
+      for (int n; (n = socket.getInputStream().read(some)) > 0; ) {
+        all.write(some, 0, n);
+      }
+    } catch (SocketTimeoutException end) {
+      // That was all.
+    }
+    return all.toString(StandardCharsets.ISO_8859_1);
   }
 
   @Test

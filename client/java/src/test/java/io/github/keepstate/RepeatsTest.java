@@ -16,7 +16,16 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.rpc.Status;
 import io.github.keepstate.v1.RequestId;
+import io.grpc.Grpc;
+import io.grpc.InsecureServerCredentials;
+import io.grpc.MethodDescriptor;
+import io.grpc.Server;
+import io.grpc.ServerServiceDefinition;
 import io.grpc.Status.Code;
+import io.grpc.stub.ServerCalls;
+import io.grpc.stub.StreamObserver;
+import java.io.ByteArrayInputStream;
+import java.io.InputStream;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.Collections;
@@ -207,5 +216,54 @@ class RepeatsTest extends ServiceTest {
     State hasty = state.timeout(Duration.ofMillis(900));
     assertThrows(DeadlineExceededException.class, () -> hasty.put("a", VALUE));
     assertEquals(List.of("1/0"), service.attempts());
+  }
+
+  @Test
+  void anAnswerThatCannotBeReadIsAFaultAndOfAWriteAnUnknownOutcome() throws Exception {
+    Server garbage =
+        Grpc.newServerBuilderForPort(0, InsecureServerCredentials.create())
+            .addService(answering(new byte[] {-1, -1}, "Get", "Put"))
+            .build()
+            .start();
+    try (KeepstateClient client =
+        KeepstateClient.builder("localhost:" + garbage.getPort()).withoutRetry().build()) {
+      var error = assertThrows(InternalException.class, () -> client.get("a"));
+      assertEquals(Code.INTERNAL, error.code());
+      var unknown = assertThrows(OutcomeUnknownException.class, () -> client.put("a", VALUE));
+      assertEquals(Code.INTERNAL, unknown.code());
+    } finally {
+      garbage.shutdownNow();
+    }
+  }
+
+  /** A service of these methods, whose answers are no messages. */
+  private static ServerServiceDefinition answering(byte[] answer, String... methods) {
+    var bytes =
+        new MethodDescriptor.Marshaller<byte[]>() {
+          @Override
+          public InputStream stream(byte[] value) {
+            return new ByteArrayInputStream(value);
+          }
+
+          @Override
+          public byte[] parse(InputStream stream) {
+            return new byte[0];
+          }
+        };
+    String name = "keepstate.v1.StateService";
+    var service = ServerServiceDefinition.builder(name);
+    for (String method : methods) {
+      service.addMethod(
+          MethodDescriptor.newBuilder(bytes, bytes)
+              .setType(MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName(name + "/" + method)
+              .build(),
+          ServerCalls.asyncUnaryCall(
+              (byte[] request, StreamObserver<byte[]> observer) -> {
+                observer.onNext(answer);
+                observer.onCompleted();
+              }));
+    }
+    return service.build();
   }
 }
