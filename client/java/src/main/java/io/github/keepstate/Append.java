@@ -1,7 +1,10 @@
 package io.github.keepstate;
 
+import static java.util.Objects.requireNonNull;
+
 import com.google.protobuf.ByteString;
 import io.github.keepstate.v1.UpdateRequest;
+import java.util.Arrays;
 import java.util.List;
 
 /** Adds to the end of a JSON list. An absent record counts as the empty list. */
@@ -21,7 +24,7 @@ public final class Append extends ValueUpdate<Append> implements Update {
    * @return the operation
    */
   public static Append of(String key, String... items) {
-    return ofBytes(key, List.of(items).stream().map(ByteString::copyFromUtf8).toList());
+    return ofBytes(key, Arrays.stream(items).map(item -> Utf8.bytes(item, "item")).toList());
   }
 
   /**
@@ -32,7 +35,9 @@ public final class Append extends ValueUpdate<Append> implements Update {
    * @return the operation
    */
   public static Append of(String key, List<byte[]> items) {
-    return ofBytes(key, items.stream().map(ByteString::copyFrom).toList());
+    return ofBytes(
+        key,
+        items.stream().map(item -> ByteString.copyFrom(requireNonNull(item, "item"))).toList());
   }
 
   private static Append ofBytes(String key, List<ByteString> items) {

@@ -188,7 +188,9 @@ final class Errors {
 
   private static Duration retryAfter(com.google.rpc.Status details) {
     return detail(details, RetryInfo.class)
-        .map(retry -> Times.of(retry.getRetryDelay()))
+        .map(RetryInfo::getRetryDelay)
+        .filter(Times::isWait)
+        .map(Times::of)
         .orElse(null);
   }
 

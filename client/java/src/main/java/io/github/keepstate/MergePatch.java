@@ -23,7 +23,7 @@ public final class MergePatch extends ValueUpdate<MergePatch> implements Update 
    * @return the operation
    */
   public static MergePatch of(String key, String patch) {
-    return new MergePatch(Terms.of(key), ByteString.copyFromUtf8(patch));
+    return new MergePatch(Terms.of(key), Utf8.bytes(patch, "patch"));
   }
 
   /**

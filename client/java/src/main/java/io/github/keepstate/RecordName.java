@@ -1,7 +1,5 @@
 package io.github.keepstate;
 
-import static java.util.Objects.requireNonNull;
-
 import java.io.Serializable;
 
 /**
@@ -13,16 +11,16 @@ import java.io.Serializable;
  */
 public record RecordName(String store, String namespace, String key) implements Serializable {
   /**
-   * Refuses null.
+   * Refuses null, and half of a surrogate pair.
    *
    * @param store not null
    * @param namespace not null
    * @param key not null
    */
   public RecordName {
-    requireNonNull(store, "store");
-    requireNonNull(namespace, "namespace");
-    requireNonNull(key, "key");
+    Utf8.checked(store, "store");
+    Utf8.checked(namespace, "namespace");
+    Utf8.checked(key, "key");
   }
 
   io.github.keepstate.v1.RecordName message() {

@@ -1,5 +1,7 @@
 package io.github.keepstate;
 
+import static java.util.Objects.requireNonNull;
+
 import java.time.Duration;
 import java.util.concurrent.ThreadLocalRandom;
 
@@ -22,10 +24,10 @@ public record Retry(Duration initial, Duration limit) {
    * @param limit not less than {@code initial}
    */
   public Retry {
-    if (initial.isNegative()) {
+    if (requireNonNull(initial, "initial").isNegative()) {
       throw new IllegalArgumentException("initial must not be negative: " + initial);
     }
-    if (limit.compareTo(initial) < 0) {
+    if (requireNonNull(limit, "limit").compareTo(initial) < 0) {
       throw new IllegalArgumentException("limit must not be less than initial: " + limit);
     }
   }

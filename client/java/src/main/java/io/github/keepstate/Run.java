@@ -27,7 +27,9 @@ final class Run {
   private final Attempts time;
   private final Map<RecordName, Optional<Record>> reads = new LinkedHashMap<>();
   private final Map<RecordName, Write> writes = new LinkedHashMap<>();
-  private boolean over;
+
+  /** Seen by other threads too, so that what one keeps is refused. */
+  private volatile boolean over;
 
   /**
    * A put, a delete or an update.
@@ -145,6 +147,10 @@ final class Run {
    */
   Optional<Record> read(GetRequest request) {
     mustRun();
+    if (request.hasSlideTtl()) {
+      throw new IllegalArgumentException(
+          "a transaction's read cannot have slideTtl: it would move the expiry at once");
+    }
     Write write = writes.get(request.getName());
     if (write != null) {
       return write.left();

@@ -13,10 +13,10 @@ record Scope(String store, String namespace) {
   }
 
   Scope withNamespace(String namespace) {
-    return new Scope(store, java.util.Objects.requireNonNull(namespace, "namespace"));
+    return new Scope(store, Utf8.checked(namespace, "namespace"));
   }
 
   Scope withStore(String store) {
-    return new Scope(java.util.Objects.requireNonNull(store, "store"), namespace);
+    return new Scope(Utf8.checked(store, "store"), namespace);
   }
 }

@@ -21,16 +21,16 @@ record Terms(
   record Expiry(Duration ttl, Instant time, boolean keep) {}
 
   static Terms of(String key) {
-    return new Terms(requireNonNull(key, "key"), null, null, null, null, null);
+    return new Terms(Utf8.checked(key, "key"), null, null, null, null, null);
   }
 
   Terms withNamespace(String namespace) {
-    requireNonNull(namespace, "namespace");
+    Utf8.checked(namespace, "namespace");
     return new Terms(key, namespace, store, consistency, condition, expiry);
   }
 
   Terms withStore(String store) {
-    requireNonNull(store, "store");
+    Utf8.checked(store, "store");
     return new Terms(key, namespace, store, consistency, condition, expiry);
   }
 
@@ -48,7 +48,7 @@ record Terms(
   }
 
   Terms ifEtag(String etag) {
-    return with(Precondition.newBuilder().setEtag(requireNonNull(etag, "etag")).build());
+    return with(Precondition.newBuilder().setEtag(Utf8.checked(etag, "etag")).build());
   }
 
   Terms ttl(Duration ttl) {

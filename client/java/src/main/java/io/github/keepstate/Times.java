@@ -7,6 +7,9 @@ import java.util.Optional;
 
 /** Between the times and durations of Java and those on the wire. */
 final class Times {
+  /** Some 10,000 years. */
+  private static final long MOST_SECONDS = 315_576_000_000L;
+
   private Times() {}
 
   static Optional<Instant> optional(boolean present, Timestamp time) {
@@ -35,6 +38,13 @@ final class Times {
 
   static Duration of(com.google.protobuf.Duration duration) {
     return Duration.ofSeconds(duration.getSeconds(), duration.getNanos());
+  }
+
+  /** Whether it is one that can be waited: not negative, and of the range that protobuf has. */
+  static boolean isWait(com.google.protobuf.Duration duration) {
+    return duration.getSeconds() >= 0
+        && duration.getSeconds() <= MOST_SECONDS
+        && duration.getNanos() >= 0;
   }
 
   /** As many nanoseconds as it has, at most those of 146 years. */

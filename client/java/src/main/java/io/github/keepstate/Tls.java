@@ -54,6 +54,7 @@ public record Tls(
    * @return the settings
    */
   public static Tls ofCa(Path file) {
+    requireNonNull(file, "file");
     return new Tls(Optional.of(file), Optional.empty(), Optional.empty(), Optional.empty());
   }
 
@@ -65,6 +66,8 @@ public record Tls(
    * @return other settings
    */
   public Tls clientCertificate(Path certificate, Path key) {
+    requireNonNull(certificate, "certificate");
+    requireNonNull(key, "key");
     return new Tls(ca, Optional.of(certificate), Optional.of(key), serverName);
   }
 

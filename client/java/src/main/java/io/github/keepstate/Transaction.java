@@ -56,8 +56,9 @@ public final class Transaction {
   /**
    * Reads one record.
    *
-   * @param get which, and how
+   * @param get which, and how; without {@code slideTtl}, which would move the expiry at once
    * @return empty: there is none
+   * @throws IllegalArgumentException it has {@code slideTtl}
    */
   public Optional<StateRecord> get(Get get) {
     return run.read(get.message(scope)).map(StateRecord::of);

@@ -17,7 +17,7 @@ public final class Value {
 
   private Value(ByteString bytes, String contentType) {
     this.bytes = bytes;
-    this.contentType = requireNonNull(contentType, "contentType");
+    this.contentType = Utf8.checked(contentType, "contentType");
   }
 
   /**
@@ -48,7 +48,7 @@ public final class Value {
    * @return the value
    */
   public static Value text(String text) {
-    return new Value(ByteString.copyFromUtf8(requireNonNull(text, "text")), "text/plain");
+    return new Value(Utf8.bytes(text, "text"), "text/plain");
   }
 
   /**
@@ -58,7 +58,7 @@ public final class Value {
    * @return the value
    */
   public static Value json(String json) {
-    return new Value(ByteString.copyFromUtf8(requireNonNull(json, "json")), "application/json");
+    return new Value(Utf8.bytes(json, "json"), "application/json");
   }
 
   static Value of(ByteString bytes, String contentType) {
@@ -90,7 +90,12 @@ public final class Value {
    * @throws NumberFormatException it is no whole number of 64 bits
    */
   public long number() {
-    return Long.parseLong(utf8());
+    try {
+      return Long.parseLong(utf8());
+    } catch (NumberFormatException error) {
+      // Not its words: they have the value.
+      throw new NumberFormatException("the value is no whole number of 64 bits: " + this);
+    }
   }
 
   /**

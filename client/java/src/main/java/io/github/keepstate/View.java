@@ -45,32 +45,38 @@ class View implements State {
 
   @Override
   public final Optional<StateRecord> get(Get get) {
+    requireNonNull(get, "get");
     return find(connection, get.message(scope), timeout).map(StateRecord::of);
   }
 
   @Override
   public final String put(Put put) {
+    requireNonNull(put, "put");
     return write(StateServiceGrpc.getPutMethod(), id -> put.message(scope, id)).getEtag();
   }
 
   @Override
   public final boolean delete(Delete delete) {
+    requireNonNull(delete, "delete");
     return write(StateServiceGrpc.getDeleteMethod(), id -> delete.message(scope, id)).getExisted();
   }
 
   @Override
   public final Touched touch(Touch touch) {
+    requireNonNull(touch, "touch");
     return Touched.of(write(StateServiceGrpc.getTouchMethod(), id -> touch.message(scope, id)));
   }
 
   @Override
   public final Updated update(Update update) {
+    requireNonNull(update, "update");
     return Updated.of(
         write(StateServiceGrpc.getUpdateMethod(), id -> ValueUpdate.message(update, scope, id)));
   }
 
   @Override
   public final List<BatchResult> batch(List<? extends BatchOperation> operations) {
+    mustBeThere(operations, "operations");
     if (operations.isEmpty()) {
       return List.of();
     }
@@ -79,6 +85,7 @@ class View implements State {
 
   @Override
   public final Committed transact(List<? extends TransactOperation> operations) {
+    mustBeThere(operations, "operations");
     TransactRequest.Builder request = TransactRequest.newBuilder();
     for (TransactOperation operation : operations) {
       if (operation instanceof Check check) {
@@ -102,6 +109,7 @@ class View implements State {
     if (tries < 1) {
       throw new IllegalArgumentException("tries must be at least 1, not " + tries);
     }
+    requireNonNull(function, "function");
     Attempts time = connection.begin(List.of(), timeout);
     for (int run = 0; ; run++) {
       Run current = new Run(connection, time);
@@ -133,6 +141,7 @@ class View implements State {
 
   @Override
   public final List<Optional<StateRecord>> snapshot(List<RecordName> names) {
+    mustBeThere(names, "names");
     if (names.isEmpty()) {
       return List.of();
     }
@@ -184,6 +193,13 @@ class View implements State {
    */
   static boolean isMissing(KeepstateException error) {
     return error instanceof NotFoundException && error.reason().equals("RECORD_NOT_FOUND");
+  }
+
+  private static void mustBeThere(List<?> list, String name) {
+    requireNonNull(list, name);
+    for (int i = 0; i < list.size(); i++) {
+      requireNonNull(list.get(i), name + "[" + i + "]");
+    }
   }
 
   static Duration positive(Duration timeout) {

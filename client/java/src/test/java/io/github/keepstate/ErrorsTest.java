@@ -11,6 +11,7 @@ import com.google.protobuf.Any;
 import com.google.protobuf.ByteString;
 import com.google.rpc.BadRequest;
 import com.google.rpc.ErrorInfo;
+import com.google.rpc.RetryInfo;
 import com.google.rpc.Status;
 import io.github.keepstate.v1.ErrorReason;
 import io.grpc.Metadata;
@@ -237,5 +238,18 @@ class ErrorsTest {
   void allCodesAreInTheTable() {
     Arrays.stream(Code.values())
         .forEach(code -> assertEquals(code, error(refusal(code, "", Map.of()), false).code()));
+  }
+
+  @ParameterizedTest
+  @CsvSource({"-1, 0", "-9223372036854775808, 0", "9223372036854775807, 2147483647", "0, -1"})
+  void aWaitThatNobodyCanWaitIsNone(long seconds, int nanos) {
+    var delay =
+        com.google.protobuf.Duration.newBuilder().setSeconds(seconds).setNanos(nanos).build();
+    Status status =
+        refusal(Code.UNAVAILABLE, "STORE_UNAVAILABLE", Map.of()).toBuilder()
+            .addDetails(Any.pack(RetryInfo.newBuilder().setRetryDelay(delay).build()))
+            .build();
+    var error = assertInstanceOf(UnavailableException.class, error(status, false));
+    assertTrue(error.retryAfter().isEmpty());
   }
 }

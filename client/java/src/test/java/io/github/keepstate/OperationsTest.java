@@ -19,9 +19,11 @@ import io.github.keepstate.v1.UpdateRequest;
 import io.github.keepstate.v1.UpdateResponse;
 import java.time.Duration;
 import java.time.Instant;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.function.Executable;
 
 /** What operations say on the wire, and what comes back. */
 class OperationsTest extends ServiceTest {
@@ -180,5 +182,60 @@ class OperationsTest extends ServiceTest {
     assertThrows(
         IllegalArgumentException.class, () -> new Retry(Duration.ofSeconds(2), Duration.ZERO));
     state.timeout(Duration.ofSeconds(Long.MAX_VALUE)).get("a");
+  }
+
+  @Test
+  void nullIsRefusedByNameBeforeAnythingIsSent() {
+    Put put = Put.of("a", VALUE);
+    refusesNull("address", () -> KeepstateClient.connect(null));
+    refusesNull("operations[1]", () -> state.batch(Arrays.asList(put, null)));
+    refusesNull("operations[1]", () -> state.transact(Arrays.asList(put, null)));
+    refusesNull("operations", () -> state.batch(null));
+    refusesNull("names[0]", () -> state.snapshot(Arrays.asList((RecordName) null)));
+    refusesNull("function", () -> state.transaction(null));
+    refusesNull("get", () -> state.get((Get) null));
+    refusesNull("put", () -> state.put(null));
+    refusesNull("delete", () -> state.delete((Delete) null));
+    refusesNull("touch", () -> state.touch(null));
+    refusesNull("update", () -> state.update(null));
+    refusesNull("item", () -> Append.of("a", "1", null));
+    refusesNull("key", () -> Get.of(null));
+    refusesNull("file", () -> Tls.ofCa(null));
+    refusesNull("limit", () -> new Retry(Duration.ZERO, null));
+    assertEquals(List.of(), service.calls);
+    assertEquals(0, service.timesAsked.get());
+  }
+
+  private static void refusesNull(String name, Executable call) {
+    assertEquals(name, assertThrows(NullPointerException.class, call).getMessage());
+  }
+
+  @Test
+  void whatUtf8CannotSayIsRefusedByName() {
+    String half = "\ud83d";
+    refusesText("key", () -> Put.of(half, VALUE));
+    refusesText("key", () -> new RecordName("", "", half));
+    refusesText("namespace", () -> state.namespace(half));
+    refusesText("namespace", () -> Get.of("a").namespace(half));
+    refusesText("store", () -> state.store(half));
+    refusesText("etag", () -> Delete.of("a").ifEtag(half));
+    refusesText("contentType", () -> Value.of(new byte[0], half));
+    refusesText("text", () -> Value.text(half));
+    refusesText("json", () -> Value.json(half));
+    refusesText("item", () -> Append.of("a", half));
+    refusesText("patch", () -> MergePatch.of("a", half));
+    assertEquals("\ud83d\ude00", Value.text("\ud83d\ude00").utf8());
+  }
+
+  private static void refusesText(String name, Executable call) {
+    var error = assertThrows(IllegalArgumentException.class, call);
+    assertEquals(name + " has half of a surrogate pair", error.getMessage());
+  }
+
+  @Test
+  void aValueThatIsNoNumberIsNotTold() {
+    Value secret = Value.text("opensesame");
+    var error = assertThrows(NumberFormatException.class, secret::number);
+    assertFalse(error.getMessage().contains("opensesame"), error.getMessage());
   }
 }

@@ -317,4 +317,12 @@ class TransactionTest extends ServiceTest {
             new RecordName("redis", "other", "a")),
         names);
   }
+
+  @Test
+  void aReadThatWouldMoveAnExpiryIsRefused() {
+    Get sliding = Get.of("a").slideTtl(Duration.ofHours(1));
+    assertThrows(
+        IllegalArgumentException.class, () -> state.transaction(tx -> tx.get(sliding).isPresent()));
+    assertEquals(List.of(), service.calls);
+  }
 }
