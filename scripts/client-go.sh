@@ -72,7 +72,7 @@ formatted() {
 
 in_module() { cd "$module" && "$@"; }
 
-staticcheck() { PATH="${go%/*}:$PATH" GOFLAGS='' GOWORK=off GOTOOLCHAIN=local "$tools/staticcheck" ./...; }
+staticcheck() { env PATH="${go%/*}:$PATH" "${go_settings[@]}" "$tools/staticcheck" ./...; }
 
 # --- test ---
 

@@ -28,13 +28,13 @@ new_enough() { # a JDK of 17 or more, and Maven of 3.8 or more
 
 setup() {
   local stamp
+  exec 9< scripts/client-java.sh  # one at a time, to the end, since each builds in the same folders
+  flock -w 1800 9 || die "another run of scripts/client-java.sh has been busy for half an hour"
   new_enough || { apt_install openjdk-17-jdk-headless maven; hash -r; }
   new_enough || die "Java 17 and Maven 3.8 or newer are needed, also to run: see JAVA_HOME and PATH"
   # The local repository and the files of Maven's own: where either has gone all is fetched again.
   stamp=$HOME/.m2/repository/io/github/keepstate/.fetched-$(fingerprint "$client/pom.xml" "$client/example/pom.xml" scripts/client-java.sh --)
   [ -e "$stamp" ] && [ -e "$formatter_jar" ] && return
-  exec 9< scripts/client-java.sh  # one at a time
-  flock -w 1800 9 || die "another run of scripts/client-java.sh has been busy for half an hour"
   step "packages of the Java client" fetch
   mkdir -p "${stamp%/*}" && touch "$stamp"
 }

@@ -40,7 +40,7 @@ find_node() { # Node with npm beside it
 }
 
 setup() {
-  exec 9< scripts/client-node.sh  # one at a time; let go at the end, as what runs later may take long
+  exec 9< scripts/client-node.sh  # one at a time, to the end, since each builds in the same folders
   flock -w 1800 9 || die "another run of scripts/client-node.sh has been busy for half an hour"
   find_node
   export PATH="${node%/*}:$PATH"
@@ -50,7 +50,6 @@ setup() {
     step "packages of the Node client" packages
     echo "$wanted" > "$client/node_modules/.keepstate"
   fi
-  exec 9<&-
 }
 
 # Packages' own scripts are not run: none is needed, and they are what a stolen package would use.
@@ -71,11 +70,12 @@ generate() { # FOLDER
 }
 
 check_stubs() {
-  local work
+  local work status=0
   work=$(mktemp -d)
-  generate "$work" && diff -r "$client/src/gen" "$work" ||
-    { echo "stubs differ from proto/: run scripts/client-node.sh generate" >&2; return 1; }
+  generate "$work"
+  diff -r "$client/src/gen" "$work" || status=1
   rm -rf "$work"
+  [ "$status" = 0 ] || { echo "$client/src/gen differs from proto/: run scripts/client-node.sh generate" >&2; return 1; }
 }
 
 in_client() { cd "$client" && timeout --foreground 900 "$@"; }
@@ -102,6 +102,7 @@ case $task in
     printf '%s\n' "$node" "$PWD/$client/build/conformance/program.js"
     ;;
   run)
+    exec 9<&-  # it may run for long, and itself call this script
     cd "$called_in"
     "${@:2}"
     ;;

@@ -25,6 +25,9 @@ find_go() {
   go_is_new_enough "$go" || die "$go does not run"
 }
 
-# For at most 50 min. The flags of the machine's own Go settings must not reach in: GOFLAGS=-mod=vendor, say, or a workspace
-# around this folder.
-run_go() { timeout --foreground 3000 env GOFLAGS= GOWORK=off GOTOOLCHAIN=local "$go" "$@"; }
+# The flags of the machine's own Go settings must not reach in: GOFLAGS=-mod=vendor, say, or a workspace around this folder.
+# -mod=readonly is what Go does anyway: were GOFLAGS empty, Go would take what `go env -w` has kept.
+go_settings=(GOFLAGS=-mod=readonly GOWORK=off GOTOOLCHAIN=local)
+
+# For at most 50 min.
+run_go() { timeout --foreground 3000 env "${go_settings[@]}" "$go" "$@"; }

@@ -39,7 +39,7 @@ fi
 generate "$work/now"
 for package in client/keepstate/v1 server/keepstate_server/stored; do
   diff -r --exclude=__pycache__ "$package" "$work/now/$package" ||
-    { echo "stubs differ from proto/: run make protos" >&2; exit 1; }
+    { echo "$package differs from proto/: run make protos" >&2; exit 1; }
 done
 image proto "$work/new.binpb"
 buf lint "$work/new.binpb" --config buf.yaml

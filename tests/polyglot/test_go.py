@@ -21,7 +21,8 @@ from tests.support.service import ServiceProcess
 
 CLIENT = PROJECT / "client/go"
 SCRIPT = PROJECT / "scripts/client-go.sh"
-PAGE, README = PROJECT / "docs/clients/go.md", CLIENT / "README.md"
+PAGES = [PROJECT / "docs/clients/go.md", PROJECT / "README.md"]
+README = CLIENT / "README.md"
 ADDRESS = "localhost:7400"
 
 
@@ -71,6 +72,14 @@ def test_the_example_does_each_job_once_as_the_readme_says(service: str) -> None
     assert sum(int(line.rpartition(" ")[2]) for line in said[:-1]) == 20
 
 
+def test_the_machines_own_settings_of_go_do_not_reach_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = tmp_path / "env"
+    settings.write_text("GOFLAGS=-mod=vendor\n")  # as `go env -w` keeps it
+    monkeypatch.setenv("GOENV", str(settings))
+    monkeypatch.setenv("GOWORK", str(tmp_path / "go.work"))
+    assert go("list", "-m", "google.golang.org/grpc", folder=CLIENT).startswith("google.golang.org/grpc v")
+
+
 def test_the_readmes_program_runs(service: str, tmp_path: Path) -> None:
     [program] = blocks(README, "go")
     make_module(tmp_path, program.replace(ADDRESS, service))
@@ -78,10 +87,21 @@ def test_the_readmes_program_runs(service: str, tmp_path: Path) -> None:
 
 
 def test_the_pages_examples_run(service: str, tmp_path: Path) -> None:
-    make_module(tmp_path, program_of(blocks(PAGE, "go")).replace(ADDRESS, service))
+    examples = [example for page in PAGES for example in blocks(page, "go")]
+    make_module(tmp_path, program_of(examples).replace(ADDRESS, service))
     said = go("run", ".", folder=tmp_path)
-    for expected in ("true image/png", "Grace\n", "taken by", "failed:", "9 left", "not enough in stock", "70 and 30"):
-        assert expected in said
+    expected = (
+        "true image/png",
+        "Grace\n",
+        "taken by",
+        "failed:",
+        "9 left",
+        "not enough in stock",
+        "70 and 30",
+        "hello\n",
+    )
+    for each in expected:
+        assert each in said
 
 
 def program_of(examples: list[str]) -> str:
@@ -117,9 +137,9 @@ def test_a_client_with_a_certificate_is_let_in_and_one_without_is_not(tmp_path: 
     showing = {**trusting, "client_cert": str(client.cert), "client_key": str(client.key)}
     with closing(ServiceProcess(tmp_path, _free_ports(), settings)) as service:
         service.start()
-        put = {"do": "put", "key": "k", "value": "AP8=", "timeout_ms": 2000}
+        put = {"do": "put", "key": "k", "value": "AP8=", "timeout_ms": 20_000}
         with_one = _told({"address": service.address, "tls": showing}, put, {"do": "get", "key": "k"})
-        without = _told({"address": service.address, "tls": trusting}, put)
+        without = _told({"address": service.address, "tls": trusting, "retry": False}, put)
     assert with_one[1]["ok"]["record"]["value"] == "AP8="
     assert (without[0]["error"]["type"], without[0]["error"]["nothing_sent"]) == ("Unavailable", True)
 

@@ -21,7 +21,8 @@ from tests.support.service import ServiceProcess
 
 CLIENT = PROJECT / "client/java"
 SCRIPT = PROJECT / "scripts/client-java.sh"
-PAGE, README = PROJECT / "docs/clients/java.md", CLIENT / "README.md"
+PAGES = [PROJECT / "docs/clients/java.md", PROJECT / "README.md"]
+README = CLIENT / "README.md"
 ADDRESS = "localhost:7400"
 
 
@@ -82,7 +83,8 @@ def test_the_readmes_program_runs(service: str, conformance: list[str], tmp_path
 
 
 def test_the_pages_examples_run(service: str, conformance: list[str], tmp_path: Path) -> None:
-    source = program_of(blocks(PAGE, "java")).replace(ADDRESS, service)
+    examples = [example for page in PAGES for example in blocks(page, "java")]
+    source = program_of(examples).replace(ADDRESS, service)
     said = run_source(source, conformance, tmp_path / "Examples.java")
     for expected in (
         "true image/png",
@@ -95,6 +97,7 @@ def test_the_pages_examples_run(service: str, conformance: list[str], tmp_path: 
         "70 and 30",
         "[false] 1",
         "transaction: ",
+        "hello\n",
     ):
         assert expected in said
 
@@ -126,20 +129,20 @@ def test_a_client_with_a_certificate_is_let_in_and_one_without_is_not(tmp_path: 
     showing = {**trusting, "client_cert": str(client.cert), "client_key": str(client.key)}
     with closing(ServiceProcess(tmp_path, _free_ports(), settings)) as service:
         service.start()
-        put = {"do": "put", "key": "k", "value": "AP8=", "timeout_ms": 2000}
-        with_one = _told(conformance, service.address, showing, put, {"do": "get", "key": "k"})
-        without = _told(conformance, service.address, trusting, put)
+        put = {"do": "put", "key": "k", "value": "AP8=", "timeout_ms": 20_000}
+        with_one = _told(conformance, {"address": service.address, "tls": showing}, put, {"do": "get", "key": "k"})
+        without = _told(conformance, {"address": service.address, "tls": trusting, "retry": False}, put)
     assert with_one[1]["ok"]["record"]["value"] == "AP8="
     assert without[0]["error"]["type"] in ("Unavailable", "OutcomeUnknown")
 
 
-def _told(program: list[str], address: str, tls: dict[str, str], *commands: dict[str, Any]) -> list[dict[str, Any]]:
+def _told(program: list[str], options: dict[str, Any], *commands: dict[str, Any]) -> list[dict[str, Any]]:
     """What the client answers to commands, one after the other, by the program of the conformance suite."""
     answers = []
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdin is not None
         assert running.stdout is not None
-        connect = {"do": "connect", "address": address, "tls": tls}
+        connect = {"do": "connect", **options}
         for number, command in enumerate((connect, *commands)):
             running.stdin.write(json.dumps({"id": number, "client": "a", **command}) + "\n")
             running.stdin.flush()
