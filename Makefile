@@ -37,12 +37,12 @@ clients:  ## Check and test the clients in Go, Java and Node; LANGUAGES=go for o
 
 polyglot: setup  ## Run the conformance suite and the examples in all languages; LANGUAGES=go for one, ARGS="-k name"
 	@scripts/containers.sh
-	@$(bin)/pytest $(polyglot) --languages "$(languages)" $(ARGS)
+	@$(bin)/pytest $(polyglot) $(if $(LANGUAGES),--languages "$(LANGUAGES)") $(ARGS)
 
 simulate: setup  ## Run SEEDS=20000 simulated histories of the engine, and check each
 	@PYTHONHASHSEED=0 $(bin)/python -m tests.simulation.run --seeds $(or $(SEEDS),20000) $(ARGS)
 
-check: lint types layers stubs  ## Check lint, format, types, layers, stubs and protos
+check: lint types layers stubs  ## Check lint, format, types, layers and stubs of the Python code, and the protos
 
 lint: setup
 	$(bin)/ruff check
@@ -54,12 +54,14 @@ layers: setup
 stubs: setup
 	scripts/protos.sh --check
 
-format: setup  ## Format the code, and repair what lint can
+format: setup  ## Format the Python code, and repair what lint can
 	$(bin)/ruff check --fix-only
 	$(bin)/ruff format
 
-protos: setup  ## Make the Python stubs from proto/ again
+protos: setup  ## Make the stubs of Python, Go and Node from proto/ again; the Java client's build makes its own
 	scripts/protos.sh
+	scripts/client-go.sh generate
+	scripts/client-node.sh generate
 
 lock: setup  ## Renew the locked versions; UPGRADE=--upgrade for the newest
 	$(compile) requirements/uv.in -o requirements/uv.txt
@@ -85,5 +87,5 @@ setup:
 
 clean:  ## Remove what was made in this folder (not the cache of containers)
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	rm -rf client/java/target client/java/example/target
+	rm -rf client/node/node_modules client/node/build client/node/dist client/java/target client/java/example/target
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

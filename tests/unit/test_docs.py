@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ["docs", "examples", "components"]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 PAGES += [page for folder in FOLDERS for page in sorted((ROOT / folder).rglob("*.md"))]
+PAGES += sorted((ROOT / "client").glob("*/README.md"))
 TUTORIALS = [ROOT / "README.md", ROOT / "docs" / "start.md"]
 ADDRESS = "localhost:7400"
 KEEPSTATE = Path(sys.executable).with_name("keepstate")
@@ -180,7 +181,7 @@ def test_every_promise_has_its_place_in_the_contract() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_what_a_page_names_is_there(page: Path) -> None:
-    text = re.sub(r"^```(?:python|go|ts)\n.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"^```(?:python|go|java|ts)\n.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     for link in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (page.parent / link).exists(), f"the link to {link}"
     sources = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
