@@ -41,10 +41,13 @@ async function delayed(ms: number, signals: readonly AbortSignal[]): Promise<voi
   }
 }
 
+/** What is to be done when a signal is aborted, by the calls that wait for that. */
+const actions = new WeakMap<AbortSignal, Set<() => void>>();
+
 /** Has `action` run once when one of the signals is aborted, at once if one is. Call what is returned to prevent it. */
 export function whenAborted(signals: readonly AbortSignal[], action: () => void): () => void {
   const forget = (): void => {
-    for (const signal of signals) signal.removeEventListener("abort", act);
+    for (const signal of signals) forgetFor(signal, act);
   };
   const act = (): void => {
     forget();
@@ -53,10 +56,31 @@ export function whenAborted(signals: readonly AbortSignal[], action: () => void)
   if (signals.some((signal) => signal.aborted)) {
     action();
   } else {
-    // Not AbortSignal.any: of a signal that outlives many calls it keeps something for each.
-    for (const signal of signals) signal.addEventListener("abort", act);
+    for (const signal of signals) listenTo(signal, act);
   }
   return forget;
+}
+
+/**
+ * Adds to what is done when the signal is aborted. It has one listener, whatever the number of calls: of many, Node warns
+ * as of a leak. Nor does AbortSignal.any do: of a signal that outlives many calls it keeps something for each.
+ */
+function listenTo(signal: AbortSignal, act: () => void): void {
+  const waiting = actions.get(signal) ?? new Set();
+  if (waiting.size === 0) {
+    actions.set(signal, waiting);
+    signal.addEventListener("abort", actAll);
+  }
+  waiting.add(act);
+}
+
+function forgetFor(signal: AbortSignal, act: () => void): void {
+  const waiting = actions.get(signal);
+  if (waiting?.delete(act) && waiting.size === 0) signal.removeEventListener("abort", actAll);
+}
+
+function actAll(this: AbortSignal): void {
+  for (const act of [...(actions.get(this) ?? [])]) act();
 }
 
 /** Waits for something, but no longer than so many milliseconds, and not past the abort of one of the signals. */

@@ -59,6 +59,33 @@ test("a process ends though nobody answers a client", async () => {
   assert.equal(told, "Unavailable true\n");
 });
 
+test("many calls at one time, also with one signal, make Node warn of nothing", async (t) => {
+  const service = await new FakeService().start();
+  t.after(() => {
+    service.stop();
+  });
+  service.handlers["put"] = () => ({ etag: "e" });
+  const told = await run(`
+    import { Client } from ${JSON.stringify(index)};
+    const state = new Client(${JSON.stringify(service.address)});
+    const { signal } = new AbortController();
+    const etags = await Promise.all(Array.from({ length: 50 }, () => state.put("k", 1, { signal })));
+    console.log(etags.length);
+  `);
+  assert.equal(told, "50\n");
+});
+
+test("what Node shows of a client has no token", async () => {
+  const told = await run(`
+    import { inspect } from "node:util";
+    import { Client } from ${JSON.stringify(index)};
+    const state = new Client("localhost:7400", { token: "hush", metadata: { "dapr-api-token": "hush" } });
+    console.log(inspect([state, state.namespace("n")], { depth: Infinity, showHidden: true }), JSON.stringify(state));
+  `);
+  assert.match(told, /Client/);
+  assert.doesNotMatch(told, /hush/);
+});
+
 test("a program of CommonJS can require the package", async () => {
   const path = JSON.stringify(fileURLToPath(index));
   assert.equal(await run(`const { Client } = require(${path}); console.log(typeof Client);`, "commonjs"), "function\n");
