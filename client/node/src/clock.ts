@@ -24,7 +24,7 @@ interface Sample {
  * Estimates the service's time, in milliseconds since 1970, from the times that its answers carry.
  *
  * An answer was stamped somewhere between sending and receiving, so half of the round trip is the most by which the
- * estimate can be wrong, and the quickest answer of late is the best one. Until the first answer the local clock
+ * estimate can be wrong, and the quickest answer of late is the best one. Where no time is known the local clock
  * serves. The estimate is carried on by a clock that nobody sets. That one stands still while the machine sleeps, so
  * what was known is no longer known once it has parted from the wall clock.
  */
@@ -41,9 +41,9 @@ export class ServiceClock {
     return this.#best !== undefined && Math.abs(this.#offset() - this.#best.offset) <= PARTED;
   }
 
-  /** The service's time. */
+  /** The service's time; the local one while that is not known. */
   now(): number {
-    if (this.#best === undefined) return this.#timing.wall();
+    if (this.#best === undefined || !this.known) return this.#timing.wall();
     return this.#best.service + (this.#timing.monotonic() - this.#best.at);
   }
 

@@ -63,6 +63,7 @@ test("what is known is no longer known once the local clocks have parted by more
   const wall = timing.wall.bind(timing);
   timing.wall = () => wall() + 1_001; // as after a sleep of the machine
   assert.equal(clock.known, false);
+  assert.equal(clock.now(), timing.wall());
   clock.observe("2030-06-01T12:00:01.001Z", 4_000, 5_000);
   assert.ok(clock.known);
   assert.equal(clock.now(), NOON + 1_501);
