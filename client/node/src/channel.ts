@@ -44,11 +44,14 @@ export class Channel {
   /** @throws UsageError the address or a setting is not what it should be. */
   constructor(address: string, { tls, token, metadata = {} }: ChannelSettings) {
     const { target, isLoopback } = parseAddress(address);
+    if (tls !== undefined && typeof tls !== "boolean" && (typeof tls !== "object" || (tls as unknown) === null)) {
+      throw new UsageError("tls must be true, false or an object");
+    }
     const serverName = typeof tls === "object" ? tls.serverName : undefined;
     if (token !== undefined && (tls === undefined || tls === false) && !isLoopback) {
       throw new UsageError("token needs tls, unless the service is on this machine: others could read it");
     }
-    if (typeof token === "string") checkToken(token);
+    if (token !== undefined && typeof token !== "function") checkToken(token);
     this.#metadata = metadataOf(metadata);
     this.#client = new Client(target, credentialsOf(tls), optionsOf(isLoopback, serverName));
   }
@@ -103,6 +106,21 @@ export function checkToken(token: unknown): asserts token is string {
   }
 }
 
+/** Names that HTTP/2 forbids, or that gRPC says itself: it would pass over the caller's. */
+const OF_HTTP: ReadonlySet<string> = new Set([
+  "connection",
+  "content-length",
+  "content-type",
+  "host",
+  "http2-settings",
+  "keep-alive",
+  "proxy-connection",
+  "te",
+  "transfer-encoding",
+  "upgrade",
+  "user-agent",
+]);
+
 function metadataOf(given: Readonly<Record<string, string>>): Metadata {
   const metadata = new Metadata();
   for (const [name, value] of Object.entries(given)) {
@@ -111,7 +129,7 @@ function metadataOf(given: Readonly<Record<string, string>>): Metadata {
     if (!/^[0-9a-z_.-]+$/.test(key) || key.endsWith("-bin")) {
       throw new UsageError(`metadata ${JSON.stringify(name)} is no name of text metadata`);
     }
-    if (/^(grpc|keepstate)-/.test(key)) throw new UsageError(`metadata.${name}: the name is taken`);
+    if (/^(grpc|keepstate)-/.test(key) || OF_HTTP.has(key)) throw new UsageError(`metadata.${name}: the name is taken`);
     if (typeof value !== "string" || !/^[\x20-\x7e]*$/.test(value)) {
       throw new UsageError(`metadata.${name} must be printable ASCII`);
     }

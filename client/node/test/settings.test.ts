@@ -41,10 +41,16 @@ test("a token without TLS is refused, unless the service is on this machine", as
   await new Client("127.0.0.1:7400", { token: "secret" }).close();
 });
 
+test("tls is true, false or an object", () => {
+  for (const tls of [null, "true", 1]) {
+    assert.throws(() => new Client("localhost:7400", { tls: tls as never }), { name: "UsageError", message: /^tls/ });
+  }
+});
+
 test("a token that cannot be sent is refused without showing it", () => {
-  for (const token of ["", "hush hush", "hush\n", "hüsh"]) {
+  for (const token of ["", "hush hush", "hush\n", "hüsh", null, 7]) {
     assert.throws(
-      () => new Client("localhost:7400", { token }),
+      () => new Client("localhost:7400", { token: token as string }),
       (error) => error instanceof UsageError && !error.message.includes("h hu") && !error.message.includes("hüsh"),
     );
   }
@@ -56,6 +62,10 @@ test("metadata that cannot be sent, or is not the caller's to set, is refused", 
     "grpc-timeout": "1S",
     "keepstate-time": "now",
     "picture-bin": "x",
+    connection: "close",
+    Host: "x",
+    "content-length": "5",
+    "user-agent": "x",
     "two words": "x",
     fine: "line\nbreak",
   })) {
