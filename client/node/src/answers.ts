@@ -75,22 +75,21 @@ export type Outcome<T> =
 
 /** What became of an operation of a batch. */
 export function outcomeOf<V>(
-  operation: Operation<V>,
+  op: Operation<V>["op"],
   result: BatchResult | AnyKeepstateError,
   codec: Codec<V>,
 ): Outcome<unknown> {
   try {
     if (isKeepstateError(result)) throw result;
-    return { ok: true, value: answerOf(operation, result.result, codec) };
+    return { ok: true, value: answerOf(op, result.result, codec) };
   } catch (error) {
-    if (operation.op === "get" && isMissing(error)) return { ok: true, value: undefined };
+    if (op === "get" && isMissing(error)) return { ok: true, value: undefined };
     if (isKeepstateError(error)) return { ok: false, error };
     throw error;
   }
 }
 
-function answerOf<V>(operation: Operation<V>, result: BatchResult["result"], codec: Codec<V>): unknown {
-  const { op } = operation;
+function answerOf<V>(op: Operation<V>["op"], result: BatchResult["result"], codec: Codec<V>): unknown {
   if (result?.$case === "get" && op === "get") return foundOf(result.value.record, codec);
   if (result?.$case === "put" && op === "put") return result.value.etag;
   if (result?.$case === "delete" && op === "delete") return result.value.existed;

@@ -19,8 +19,8 @@ const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 /**
  * Values as JSON, `application/json`, of a type that is believed and not checked: to check it, wrap this codec.
  *
- * What `JSON.stringify` refuses or leaves out (undefined, a function, a bigint) is not encoded. Numbers beyond 2^53 lose digits when they are
- * decoded; `data` of a record has them all.
+ * What `JSON.stringify` refuses or leaves out (undefined, a function, a bigint) is not encoded. Numbers beyond 2^53 lose
+ * digits when they are decoded; `data` of a record has them all.
  */
 export function json<V = unknown>(): Codec<V> {
   return {

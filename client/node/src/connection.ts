@@ -124,6 +124,7 @@ export class Connection {
   async begin(parts: readonly Part[], { timeoutMs, signal }: CallOptions): Promise<Attempts> {
     if (this.#closing.signal.aborted) throw new UsageError("the client is closed");
     if (timeoutMs !== undefined) checkMs("timeoutMs", timeoutMs);
+    if (signal !== undefined && !isSignal(signal)) throw new UsageError("signal must be an AbortSignal");
     this.#mustGoOn(signal);
     const attempts = new Attempts(this.#repeats ? this.pauses : undefined, timeoutMs ?? this.#timeoutMs, this.timing);
     const requests = parts.map(({ request }) => request).filter((request) => request !== undefined);
@@ -287,6 +288,11 @@ function checkMs(field: string, ms: number): void {
   if (typeof ms !== "number" || !(ms > 0 && ms < 2 ** 31)) {
     throw new UsageError(`${field} must be a number of milliseconds above 0 and below 2^31`);
   }
+}
+
+/** By what is used of it: it may be of another realm, as in some test runners. */
+function isSignal(signal: unknown): signal is AbortSignal {
+  return typeof signal === "object" && signal !== null && "aborted" in signal && "addEventListener" in signal;
 }
 
 function isServiceError(error: unknown): error is ServiceError {

@@ -32,6 +32,7 @@ export {
   type FieldViolation,
 } from "./errors.js";
 export type {
+  AnswerTo,
   Append,
   Bounded,
   Bounds,
@@ -72,4 +73,4 @@ export type {
 } from "./records.js";
 export type { State, TransactFields, TransactionOptions } from "./state.js";
 export type { TlsOptions } from "./tls.js";
-export type { Transaction } from "./transaction.js";
+export type { Change, Transaction } from "./transaction.js";

@@ -18,11 +18,8 @@ type Request = RequestId | undefined;
 
 /** The full name of an operation's record. */
 export function nameIn(scope: Scope<unknown>, named: Named): RecordName {
-  const name = {
-    store: named.store ?? scope.store,
-    namespace: named.namespace ?? scope.namespace,
-    key: named.key,
-  };
+  const { store = scope.store, namespace = scope.namespace, key } = named;
+  const name = { store, namespace, key };
   for (const [field, text] of Object.entries(name)) {
     if (typeof text !== "string") throw new UsageError(`${field} must be a string, not ${typeof text}`);
     // It would be sent as another name.
@@ -126,7 +123,7 @@ function changeOf(update: Update): NonNullable<pb.UpdateRequest["update"]> {
   switch (update.op) {
     case "increment": {
       const value = {
-        delta: int64("delta", update.delta ?? 1n),
+        delta: update.delta === undefined ? 1n : int64("delta", update.delta),
         initial: update.initial === undefined ? undefined : int64("initial", update.initial),
         minimum: update.minimum === undefined ? undefined : int64("minimum", update.minimum),
         maximum: update.maximum === undefined ? undefined : int64("maximum", update.maximum),
@@ -138,7 +135,10 @@ function changeOf(update: Update): NonNullable<pb.UpdateRequest["update"]> {
       if (!Number.isInteger(maxLength) || Math.abs(maxLength) >= 2 ** 31) {
         throw new UsageError("maxLength must be a whole number of 32 bits");
       }
-      return { $case: "append", value: { items: items.map((item) => jsonText(key, item)), maxLength } };
+      return {
+        $case: "append",
+        value: { items: listOf("items", items).map((item) => jsonText(key, item)), maxLength },
+      };
     }
     case "mergePatch":
       return { $case: "mergePatch", value: { patch: jsonText(update.key, update.patch) } };
@@ -195,9 +195,15 @@ function expiryOf({ ttlMs, expireAt, keepExpiry }: Expiries): pb.PutRequest["exp
   }
 }
 
+/** Those of the choices that are made by true. */
+const MADE_BY_TRUE: readonly string[] = ["ifAbsent", "ifExists", "keepExpiry", "never"];
+
 /** Which of these was given. Undefined and false are as good as nothing. */
 function atMostOne(choices: Record<string, unknown>): string | undefined {
   const given = Object.keys(choices).filter((name) => choices[name] !== undefined && choices[name] !== false);
+  for (const name of given) {
+    if (MADE_BY_TRUE.includes(name) && choices[name] !== true) throw new UsageError(`${name} must be true or false`);
+  }
   if (given.length > 1) throw new UsageError(`${given.join(" and ")} exclude each other`);
   return given[0];
 }
@@ -215,9 +221,11 @@ function consistencyOf({ consistency }: Consistent): ConsistencyNumber {
 }
 
 function durationOf(field: string, ms: number | undefined): Duration {
-  if (typeof ms !== "number" || !Number.isFinite(ms)) throw new UsageError(`${field} must be a number of milliseconds`);
-  const seconds = Math.trunc(ms / 1000);
-  return { seconds: BigInt(seconds), nanos: Math.round((ms - seconds * 1000) * 1e6) };
+  if (typeof ms !== "number" || !(Math.abs(ms) < 2 ** 53)) {
+    throw new UsageError(`${field} must be a number of milliseconds, nearer to 0 than 2^53`);
+  }
+  const { seconds, nanos } = timestampOf(Math.abs(ms)); // a duration's two parts have one sign
+  return ms < 0 ? { seconds: -seconds, nanos: -nanos } : { seconds, nanos };
 }
 
 function timestampOfDate(field: string, time: Date | undefined): Timestamp {
@@ -227,22 +235,31 @@ function timestampOfDate(field: string, time: Date | undefined): Timestamp {
 
 /** A time in milliseconds since 1970, to the microsecond: finer than that a number cannot say it. */
 export function timestampOf(ms: number): Timestamp {
-  const micros = Math.round(ms * 1000);
-  const seconds = Math.floor(micros / 1e6);
-  return { seconds: BigInt(seconds), nanos: (micros - seconds * 1e6) * 1000 };
+  const whole = Math.floor(ms / 1000);
+  const micros = Math.round((ms - whole * 1000) * 1000);
+  // What is rounded up to a second is one.
+  return micros < 1e6 ? { seconds: BigInt(whole), nanos: micros * 1000 } : { seconds: BigInt(whole + 1), nanos: 0 };
 }
 
 function encode<V>(codec: Codec<V>, key: string, value: V): Encoded {
-  const encoded = orEncodeError(key, () => codec.encode(value));
-  if (!(encoded.data instanceof Uint8Array) || typeof encoded.contentType !== "string") {
+  const encoded = orEncodeError(key, (): Partial<Encoded> | null | undefined => codec.encode(value));
+  if (!(encoded?.data instanceof Uint8Array) || typeof encoded.contentType !== "string") {
     throw new UsageError("codec.encode must return data as a Uint8Array and a contentType");
   }
-  return encoded;
+  // A copy: the caller may go on with its buffer before the value is sent, and a repeat must be the same message (R2).
+  return { data: new Uint8Array(encoded.data), contentType: encoded.contentType };
 }
 
 /** JSON text of an item or a patch; bytes are such a text already. */
 function jsonText(key: string, value: unknown): Uint8Array {
-  return value instanceof Uint8Array ? value : orEncodeError(key, () => encodeJson(value));
+  return value instanceof Uint8Array ? new Uint8Array(value) : orEncodeError(key, () => encodeJson(value));
+}
+
+/** A list of the caller's. @throws UsageError it is no array. */
+export function listOf<T>(field: string, given: readonly T[]): readonly T[] {
+  const list: unknown = given;
+  if (!Array.isArray(list)) throw new UsageError(`${field} must be an array`);
+  return given;
 }
 
 function orEncodeError<T>(key: string, encoding: () => T): T {

@@ -116,10 +116,11 @@ export class State<V> {
    * Where the answer was lost, the update was applied once, and the record is as it is now; `repeated` says so.
    */
   async update<const U extends ops.Update>(update: U, options: CallOptions = {}): Promise<AnswerTo<V, U>> {
+    const { op } = update;
     const request = this.#connection.nextRequest();
     const message = messages.updateMessage(this.#scope, update, request);
     const answer = await this.#connection.call(StateServiceService.update, message, request, options);
-    return updatedOf(update.op, answer) as AnswerTo<V, U>;
+    return updatedOf(op, answer) as AnswerTo<V, U>;
   }
 
   /** Adds `delta` to the number under `key`, and resolves to the new number. `update` tells whether it was a repeat. */
@@ -154,13 +155,14 @@ export class State<V> {
     operations: O,
     options: CallOptions = {},
   ): Promise<{ [I in keyof O]: Outcome<AnswerTo<V, O[I]>> }> {
-    const asked = operations.map((each) =>
-      messages.operationMessage(this.#scope, each, () => this.#connection.nextRequest()),
-    );
+    const asked = messages
+      .listOf("operations", operations)
+      .map((each) => messages.operationMessage(this.#scope, each, () => this.#connection.nextRequest()));
+    const kinds = operations.map(({ op }) => op); // now, as the caller may go on with its array
     const results = await callBatch(this.#connection, asked, options);
-    const outcomes = operations.map((operation, index) => {
+    const outcomes = kinds.map((op, index) => {
       const result = results[index];
-      return result === undefined ? undefined : outcomeOf(operation, result, this.#scope.codec);
+      return result === undefined ? undefined : outcomeOf(op, result, this.#scope.codec);
     });
     return outcomes as { [I in keyof O]: Outcome<AnswerTo<V, O[I]>> };
   }
@@ -175,21 +177,23 @@ export class State<V> {
   async transact(fields: TransactFields<V>, options: CallOptions = {}): Promise<Committed> {
     const { checks = [], puts = [], deletes = [], updates = [] } = fields;
     const request = this.#connection.nextRequest();
+    const { listOf } = messages;
     const message = {
-      checks: checks.map((each) => messages.checkMessage(this.#scope, each)),
-      puts: puts.map((each) => messages.putMessage(this.#scope, each, undefined)),
-      deletes: deletes.map((each) => messages.deleteMessage(this.#scope, each, undefined)),
-      updates: updates.map((each) => messages.updateMessage(this.#scope, each, undefined)),
+      checks: listOf("checks", checks).map((each) => messages.checkMessage(this.#scope, each)),
+      puts: listOf("puts", puts).map((each) => messages.putMessage(this.#scope, each, undefined)),
+      deletes: listOf("deletes", deletes).map((each) => messages.deleteMessage(this.#scope, each, undefined)),
+      updates: listOf("updates", updates).map((each) => messages.updateMessage(this.#scope, each, undefined)),
       request,
     };
+    const kinds = updates.map(({ op }) => op);
     const done = await this.#connection.call(StateServiceService.transact, message, request, options);
-    mustBeAsMany(done.puts, puts, true);
-    mustBeAsMany(done.deletes, deletes, true);
-    mustBeAsMany(done.updates, updates, true);
+    mustBeAsMany(done.puts, message.puts, true);
+    mustBeAsMany(done.deletes, message.deletes, true);
+    mustBeAsMany(done.updates, message.updates, true);
     return {
       puts: done.puts.map(({ etag }) => etag),
       deletes: done.deletes.map(({ existed }) => existed),
-      updates: done.updates.map((update, index) => updatedOf(updates[index]?.op, update)),
+      updates: done.updates.map((update, index) => updatedOf(kinds[index], update)),
     };
   }
 
@@ -205,6 +209,7 @@ export class State<V> {
    */
   async transaction<R>(run: (tx: Transaction<V>) => R | Promise<R>, options: TransactionOptions = {}): Promise<R> {
     const { tries = 10, signal } = options;
+    if (typeof run !== "function") throw new UsageError("transaction needs a function to run");
     if (!Number.isInteger(tries) || tries < 1) throw new UsageError("tries must be a whole number of at least 1");
     const time = await this.#connection.begin([], options);
     for (let made = 1; ; made++) {
@@ -226,9 +231,9 @@ export class State<V> {
     names: readonly (string | ops.Named)[],
     options: CallOptions = {},
   ): Promise<(StoredRecord<V> | undefined)[]> {
-    const asked = names.map((name): RecordName =>
-      messages.nameIn(this.#scope, typeof name === "string" ? { key: name } : name),
-    );
+    const asked = messages
+      .listOf("names", names)
+      .map((name): RecordName => messages.nameIn(this.#scope, typeof name === "string" ? { key: name } : name));
     const found = await readSnapshot(this.#connection, asked, options);
     return found.map((record) => (record === undefined ? undefined : recordOf(record, this.#scope.codec)));
   }

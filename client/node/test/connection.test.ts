@@ -6,8 +6,9 @@ import { test } from "node:test";
 import { status as Code } from "@grpc/grpc-js";
 
 import { VERSION } from "../src/channel.js";
-import { json } from "../src/codecs.js";
+import { bytes, json } from "../src/codecs.js";
 import { UsageError, type AnyKeepstateError } from "../src/errors.js";
+import type { PutRequest, UpdateRequest } from "../src/gen/keepstate/v1/state_service.js";
 import { systemTiming } from "../src/time.js";
 import { begin, TestState } from "./support/client.js";
 import { inTurn, recordOf, Refusal } from "./support/fake_service.js";
@@ -157,6 +158,40 @@ test("a repeat is the same message with the attempt counted", async (t) => {
     assert.deepEqual(other, { ...first, request: { ...first.request, attempt: index + 1 } });
   }
   assert.deepEqual(timing.pauses, [225, 50]); // 200 asked for and half of 50; half of 100
+});
+
+test("a call carries what it was given, though the caller goes on with its buffers and arrays", async (t) => {
+  const { service, state } = await begin(t);
+  service.handlers["put"] = inTurn(UNKNOWN, { etag: "e" });
+  const buffer = Buffer.from("as given");
+  const put = state.using(bytes).put("a", buffer);
+  buffer.fill("x");
+  await put;
+  const sent = service.arrived.map(({ message }) => Buffer.from((message as PutRequest).value).toString());
+  assert.deepEqual(sent, ["as given", "as given"]);
+
+  service.handlers["update"] = () => ({ record: recordOf("l", "[1]"), repeated: false });
+  const item = Buffer.from("[1]");
+  const items = [item];
+  const append = state.append("l", items);
+  item.fill("x");
+  items.length = 0;
+  await append;
+  const { update } = service.arrived[2]?.message as UpdateRequest;
+  assert.ok(update?.$case === "append");
+  assert.deepEqual(
+    update.value.items.map((each) => Buffer.from(each).toString()),
+    ["[1]"],
+  );
+
+  service.handlers["batch"] = () => ({ results: [{ result: { $case: "put", value: { etag: "e" } } }] });
+  service.handlers["transact"] = () => ({ puts: [{ etag: "e" }], deletes: [], updates: [] });
+  const queue = [{ op: "put" as const, key: "a", value: 1 }];
+  const batch = state.batch(queue);
+  const transact = state.transact({ puts: queue });
+  queue.length = 0;
+  assert.deepEqual([...(await batch)], [{ ok: true, value: "e" }]);
+  assert.deepEqual((await transact).puts, ["e"]);
 });
 
 test("where nothing was sent and nothing is in doubt the next attempt is a new request", async (t) => {
@@ -503,4 +538,12 @@ test("calls do not leave listeners on a signal that outlives them", async (t) =>
   };
   await state.get("k", { signal });
   assert.equal(listeners, 0);
+});
+
+test("a signal that is none is refused", async (t) => {
+  const { service, state } = await begin(t);
+  for (const signal of [null, {}, "stop"]) {
+    await assert.rejects(state.put("k", 1, { signal: signal as never }), { name: "UsageError", message: /signal/ });
+  }
+  assert.equal(service.arrived.length + service.asked, 0);
 });

@@ -73,11 +73,26 @@ test("what is no operation is refused by name", async (t) => {
 test("wrong arguments are refused by name", () => {
   assert.throws(() => put({ ttlMs: Number.NaN }), /ttlMs/);
   assert.throws(() => put({ ttlMs: "1" }), /ttlMs/);
+  assert.throws(() => put({ ttlMs: 1e300 }), /ttlMs/);
+  for (const name of ["ifAbsent", "ifExists", "keepExpiry"]) {
+    for (const value of [null, 0, "no"])
+      assert.throws(() => put({ [name]: value }), new RegExp(`^UsageError: ${name}`));
+  }
   assert.throws(() => put({ expireAt: new Date(Number.NaN) }), /expireAt/);
   assert.throws(() => put({ ifEtag: 7 }), /ifEtag/);
   assert.throws(() => put({}, 7 as never), /key/);
   assert.throws(() => put({}, "half \ud800"), /key/);
   assert.throws(() => put({ namespace: "\udc00" }), /namespace/);
+  assert.throws(() => put({ namespace: null }), /namespace/);
+  assert.throws(
+    () =>
+      putMessage(
+        { ...scope, codec: { encode: () => null as never, decode: () => 1 } },
+        { key: "k", value: 1 },
+        undefined,
+      ),
+    UsageError,
+  );
 });
 
 test("numbers of 64 bits are sent exactly, and others refused", () => {
@@ -88,7 +103,7 @@ test("numbers of 64 bits are sent exactly, and others refused", () => {
     $case: "increment",
     value: { delta: -limit, initial: limit - 1n, minimum: 5n, maximum: 0n },
   });
-  for (const delta of [limit, -limit - 1n, 1.5, 2 ** 53, Number.NaN, "1"]) {
+  for (const delta of [limit, -limit - 1n, 1.5, 2 ** 53, Number.NaN, "1", null]) {
     assert.throws(() => change({ delta }), /delta/);
   }
 });
@@ -107,7 +122,33 @@ test("items and patches are JSON, or JSON text as it stands", () => {
   );
 });
 
+test("what must be an array is refused by name", async (t) => {
+  const { service, state } = await begin(t);
+  const none = undefined as never;
+  await assert.rejects(state.batch(none), { name: "UsageError", message: /operations/ });
+  await assert.rejects(state.append("l", "ab" as never), { name: "UsageError", message: /items/ });
+  await assert.rejects(state.snapshot("k" as never), { name: "UsageError", message: /names/ });
+  for (const field of ["checks", "puts", "deletes", "updates"]) {
+    await assert.rejects(state.transact({ [field]: {} }), { name: "UsageError", message: new RegExp(field) });
+  }
+  await assert.rejects(state.transaction(none), UsageError);
+  assert.equal(service.arrived.length + service.asked, 0);
+});
+
+test("a length of time is whole seconds and a part below one, of one sign", () => {
+  const ttl = (ttlMs: number): unknown => put({ ttlMs }).expiry?.value;
+  assert.deepEqual(ttl(1_999.9999999), { seconds: 2n, nanos: 0 });
+  assert.deepEqual(ttl(999.999), { seconds: 0n, nanos: 999_999_000 });
+  assert.deepEqual(ttl(-1_500), { seconds: -1n, nanos: -500_000_000 });
+  assert.deepEqual(ttl(2 ** 53 - 1), { seconds: 9_007_199_254_740n, nanos: 991_000_000 });
+});
+
 test("a time is sent to the microsecond", () => {
+  assert.deepEqual(timestampOf(Date.UTC(9999, 11, 31, 23, 59, 59, 999)), {
+    seconds: 253_402_300_799n,
+    nanos: 999_000_000,
+  });
+  assert.deepEqual(timestampOf(999.9999999), { seconds: 1n, nanos: 0 });
   assert.deepEqual(timestampOf(1_500.0005), { seconds: 1n, nanos: 500_001_000 });
   assert.deepEqual(timestampOf(-0.25), { seconds: -1n, nanos: 999_750_000 });
 });
