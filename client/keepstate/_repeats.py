@@ -85,7 +85,9 @@ class Attempts:
         if self._retry is None:
             return None
         again = [each for each in failures if may_be_repeated(each)]
-        pause = max((self._retry.pause(self._failed, _retry_after(each)) for each in again), default=inf)
+        asked = max((after for each in again if (after := _retry_after(each)) is not None), default=None)
+        # One draw for all: of many the largest would always be near its ceiling.
+        pause = self._retry.pause(self._failed, asked) if again else inf
         # With hardly any time an attempt would only make an unknown outcome of a known one.
         needed = _LEAST if any(isinstance(each, errors.DeadlineExceeded) for each in again) else 0.0
         self._failed += 1

@@ -83,7 +83,8 @@ export class Attempts {
     const pauses = this.#pauses;
     const again = failures.filter(mayBeRepeated);
     if (pauses === undefined || again.length === 0) return undefined;
-    const pause = Math.max(...again.map((each) => (retryAfter(each) ?? 0) + pauses.after(this.#failed)));
+    // One draw for all: of many the largest would always be near its ceiling.
+    const pause = Math.max(...again.map((each) => retryAfter(each) ?? 0)) + pauses.after(this.#failed);
     // With hardly any time an attempt would only make an unknown outcome of a known one.
     const needed = again.some((each) => each instanceof DeadlineExceededError) ? LEAST : 0;
     this.#failed += 1;

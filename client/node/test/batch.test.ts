@@ -154,6 +154,18 @@ test("a result of another kind than the operation is a fault", async (t) => {
   assert.equal(result.error.kind satisfies AnyKeepstateError["kind"], "Internal");
 });
 
+test("the pause before a batch is drawn once, not for each operation", async (t) => {
+  const { service, state, timing } = await begin(t);
+  const draws = [0.4, 0.9];
+  timing.random = () => draws.shift() ?? 1;
+  service.handlers["batch"] = inTurn({ results: [unavailable, unavailable] }, { results: [got("a", "1"), put("e")] });
+  await state.batch([
+    { op: "get", key: "a" },
+    { op: "put", key: "b", value: 2 },
+  ]);
+  assert.deepEqual(timing.pauses, [20]);
+});
+
 test("a batch that is cancelled in a pause is cancelled, unless an operation is in doubt or has its answer", async (t) => {
   const { service, state, timing } = await begin(t);
   let stop = new AbortController();

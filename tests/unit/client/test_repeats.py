@@ -250,6 +250,16 @@ def test_an_attempt_leaves_time_for_another(monkeypatch: pytest.MonkeyPatch) -> 
     assert Attempts(None, 9.0).seconds == pytest.approx(9)
 
 
+def test_the_pause_after_many_failures_is_drawn_once_on_top_of_the_longest_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    draws = iter([0.02])
+    monkeypatch.setattr("random.uniform", lambda least, most: next(draws))
+    asked = [Unavailable("", code=CODE.UNAVAILABLE, retry_after=timedelta(seconds=each)) for each in (1, 2, 0)]
+    pause = Attempts(Retry(), 9.0).pause_after([*asked, Unavailable("", code=CODE.UNAVAILABLE)])
+    assert pause == pytest.approx(2.02)
+
+
 async def test_an_attempt_that_hangs_does_not_take_all_of_the_time(
     state: Client[Any], service: FakeService, hanging: asyncio.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:

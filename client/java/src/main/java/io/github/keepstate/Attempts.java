@@ -49,17 +49,22 @@ final class Attempts {
     if (retry == null) {
       return OptionalLong.empty();
     }
-    int attempt = failed++;
-    long pause = -1;
+    // One draw for all: of many the largest would always be near its ceiling.
+    long pause = retry.pause(failed++);
+    long asked = 0;
     long needed = 0;
+    boolean again = false;
     for (KeepstateException failure : failures) {
       if (mayBeRepeated(failure)) {
-        pause = Math.max(pause, Times.nanos(retryAfter(failure)) + retry.pause(attempt));
+        again = true;
+        asked = Math.max(asked, Times.nanos(retryAfter(failure)));
         // With hardly any time an attempt would only make an unknown outcome of a known one.
         needed = failure instanceof DeadlineExceededException ? LEAST : needed;
       }
     }
-    return pause >= 0 && pause + needed < left() ? OptionalLong.of(pause) : OptionalLong.empty();
+    return again && asked < left() - needed - pause
+        ? OptionalLong.of(asked + pause)
+        : OptionalLong.empty();
   }
 
   /** Whether what failed so may succeed, or tell more, when it is sent again. */

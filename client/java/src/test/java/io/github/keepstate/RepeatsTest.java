@@ -211,6 +211,21 @@ class RepeatsTest extends ServiceTest {
   }
 
   @Test
+  void thePauseAfterManyFailuresIsDrawnOnce() {
+    service.refuse(after(DOWN, Duration.ofMinutes(1)));
+    var down = assertThrows(UnavailableException.class, () -> state.get("a"));
+    var attempts =
+        new Attempts(
+            time, new Retry(Duration.ofSeconds(1), Duration.ofSeconds(1)), Duration.ofHours(1));
+    long shortest = Long.MAX_VALUE;
+    for (int each = 0; each < 50; each++) {
+      long pause = attempts.pauseAfter(Collections.nCopies(1000, down)).orElseThrow();
+      shortest = Math.min(shortest, pause);
+    }
+    assertTrue(shortest < 60_900_000_000L, "of fifty the shortest is " + shortest + " ns");
+  }
+
+  @Test
   void afterAnAttemptWhoseTimeWasUpASecondMustBeLeft() {
     service.refuse(refusal(Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", Map.of()));
     State hasty = state.timeout(Duration.ofMillis(900));
