@@ -96,8 +96,9 @@ func WithTokenSource(source func(context.Context) (string, error)) Option {
 
 var headerName = regexp.MustCompile(`^[0-9a-z_.-]+$`)
 
-// What gRPC fills in itself; it would drop another value without a word.
-var filledIn = map[string]bool{"content-type": true, "te": true, "user-agent": true}
+// What gRPC says itself, and would drop without a word; and what makes a call a broken one in HTTP/2.
+var httpsOwn = regexp.MustCompile(
+	`^(content-type|user-agent|te|host|connection|keep-alive|proxy-connection|transfer-encoding|upgrade)$`)
 
 // WithMetadata sends more metadata with every call, e.g. dapr-app-id through Dapr's service invocation. No other is sent:
 // that of a call's context is not.
@@ -109,8 +110,8 @@ func WithMetadata(values map[string]string) Option {
 			switch {
 			case !headerName.MatchString(lower) || strings.HasSuffix(lower, "-bin"):
 				return usage("metadata: %q cannot be a name: letters, digits, '-', '_' and '.'; and not …-bin", name)
-			case strings.HasPrefix(lower, "grpc-") || strings.HasPrefix(lower, "keepstate-") || filledIn[lower]:
-				return usage("metadata: %q is kept for gRPC or the client itself", name)
+			case strings.HasPrefix(lower, "grpc-") || strings.HasPrefix(lower, "keepstate-") || httpsOwn.MatchString(lower):
+				return usage("metadata: %q is kept for HTTP, gRPC or the client itself", name)
 			case lower == "authorization":
 				return usage("metadata: authorization is sent by WithToken and WithTokenSource")
 			case !isHeaderValue(value):

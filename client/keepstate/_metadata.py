@@ -24,6 +24,11 @@ _BINARY = "-bin"
 
 _OURS = ("grpc-", "keepstate-")
 
+_HTTPS_OWN = re.compile(
+    "content-type|user-agent|te|host|connection|keep-alive|proxy-connection|transfer-encoding|upgrade"
+)
+"""What gRPC says itself, and would drop without a word; and what makes a call a broken one in HTTP/2."""
+
 _Sent: TypeAlias = tuple[tuple[str, str | bytes], ...]
 
 
@@ -101,6 +106,8 @@ def _check(name: str, value: str | bytes) -> None:
         raise ValueError("metadata['authorization']: give it as the token")
     if name.startswith(_OURS):
         raise ValueError(f"metadata[{name!r}]: names with {' or '.join(_OURS)} are taken")
+    if _HTTPS_OWN.fullmatch(name):
+        raise ValueError(f"metadata[{name!r}]: it is HTTP's own")
     if not isinstance(value, bytes if name.endswith(_BINARY) else str):
         raise ValueError(f"metadata[{name!r}]: values are bytes where the name ends in {_BINARY}, else text")  # noqa: TRY004
     if isinstance(value, str) and not _TEXT.fullmatch(value):
