@@ -200,6 +200,89 @@ def tokens_go_everywhere() -> None:
     replace(_connection, "is_loopback", lambda address: True)
 
 
+def metadata_stays_at_home() -> None:
+    async def of_attempt(metadata: _metadata.CallMetadata, seconds: float) -> tuple[tuple[str, str | bytes], ...]:
+        return tuple(each for each in metadata._own if each[0] == "authorization")
+
+    replace(_metadata.CallMetadata, "of_attempt", of_attempt)
+
+
+def any_metadata_is_taken() -> None:
+    replace(_metadata, "_check", lambda name, value: None)
+
+
+def the_pauses_do_not_grow() -> None:
+    replace(_repeats.Retry, "pause", lambda retry, attempt, retry_after=None: 0.025)
+
+
+def every_time_has_a_zone() -> None:
+    wise = _clock.ServiceClock.observe
+
+    def observe(clock: _clock.ServiceClock, stamp: str, sent: _clock.Sending) -> None:
+        wise(clock, stamp if stamp.endswith("Z") else f"{stamp}Z", sent)
+
+    replace(_clock.ServiceClock, "observe", observe)
+
+
+def reasons_are_not_looked_at() -> None:
+    replace(_status, "_BY_REASON", {})
+
+
+def reasons_of_others_count() -> None:
+    class Any(str):
+        __slots__ = ()
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        def __ne__(self, other: object) -> bool:
+            return False
+
+        __hash__ = str.__hash__
+
+    replace(_status, "DOMAIN", Any())
+
+
+def wrong_fields_are_not_told() -> None:
+    replace(_status, "_violations", lambda status: ())
+
+
+def whatever_was_not_sent_may_have_been() -> None:
+    replace(_status, "_NEVER_ARRIVED", ("what gRPC never says",))
+
+
+def results_are_not_counted() -> None:
+    wise = _messages.committed
+
+    def committed(message: pb.TransactResponse, request: pb.TransactRequest) -> Any:
+        asked = pb.TransactRequest(
+            puts=[pb.PutRequest() for _ in message.puts],
+            deletes=[pb.DeleteRequest() for _ in message.deletes],
+            updates=[pb.UpdateRequest() for _ in message.updates],
+        )
+        return wise(message, asked)
+
+    replace(_messages, "committed", committed)
+
+
+def repeats_are_not_told() -> None:
+    wise = _messages.updated
+
+    def updated(message: pb.UpdateResponse) -> Any:
+        return wise(pb.UpdateResponse(record=message.record) if message.HasField("record") else pb.UpdateResponse())
+
+    replace(_messages, "updated", updated)
+
+
+def what_was_found_missing_stays_so() -> None:
+    wise = _tries.Try.is_overtaken
+
+    def is_overtaken(attempt: _tries.Try, error: errors.KeepstateError) -> bool:
+        return wise(attempt, error) and not isinstance(error, errors.AlreadyExists)
+
+    replace(_tries.Try, "is_overtaken", is_overtaken)
+
+
 MISTAKES: Mapping[Callable[[], None], tuple[str, ...]] = {
     attempts_are_not_counted: (
         "A put whose answer is lost is repeated as the same request with the attempt counted",
@@ -238,6 +321,25 @@ MISTAKES: Mapping[Callable[[], None], tuple[str, ...]] = {
     records_are_read_again: ("A record is read once, and the same however often it is read",),
     a_transaction_is_never_over: ("A transaction that is over takes no reads and no writes",),
     the_token_stays_at_home: ("A token goes with every call",),
+    metadata_stays_at_home: ("More metadata goes with every call",),
+    any_metadata_is_taken: ("Metadata that cannot be sent, or that is the client's own, is a usage error",),
+    the_pauses_do_not_grow: ("The pauses grow",),
+    every_time_has_a_zone: ("A time without a zone is passed over",),
+    reasons_are_not_looked_at: ("Each reason has its error on a read", "Each reason has its error on a write"),
+    reasons_of_others_count: ("What a proxy did not find is no missing record",),
+    wrong_fields_are_not_told: ("Every wrong field is named at once",),
+    whatever_was_not_sent_may_have_been: (
+        "What the service's gRPC library turned away unread was not sent",
+        "A request of more than sixteen megabytes is not sent",
+        "A write to where nobody listens was not sent, and goes once somebody does",
+    ),
+    results_are_not_counted: (
+        "An answer to a transaction with fewer or more results than it had writes is an unknown outcome",
+    ),
+    repeats_are_not_told: ("An increment whose answer is lost is applied once and says that it was repeated",),
+    what_was_found_missing_stays_so: (
+        "A transaction's function runs again where what it only read, or found missing, is another by the end",
+    ),
     tokens_go_everywhere: ("Without TLS a token is refused off loopback",),
 }
 """Each mistake, and laws that it breaks."""
