@@ -6,8 +6,8 @@ SHELL := bash
 
 bin := .venv/bin
 # Without LANGUAGES also what belongs to no single one.
-polyglot = $(if $(LANGUAGES),tests/conformance/test_conformance.py $(foreach each,$(languages),$(wildcard tests/polyglot/test_*$(each).py)),tests/conformance tests/polyglot)
-languages = $(or $(LANGUAGES),python go java node)
+polyglot = $(if $(LANGUAGES),tests/conformance/test_conformance.py $(foreach each,$(LANGUAGES),$(wildcard tests/polyglot/test_*$(each).py)),tests/conformance tests/polyglot)
+clients = $(patsubst scripts/client-%.sh,%,$(wildcard scripts/client-*.sh))
 compile = $(bin)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command 'make lock' $(UPGRADE)
 
@@ -32,7 +32,7 @@ test: setup  ## Run all tests; ARGS="-k name" for some of them
 	@$(bin)/pytest $(ARGS)
 
 clients:  ## Check and test the clients in Go, Java and Node; LANGUAGES=go for one
-	@for language in $(filter-out python,$(languages)); do \
+	@for language in $(filter-out python,$(or $(LANGUAGES),$(clients))); do \
 		for task in check test; do scripts/client-$$language.sh $$task || exit; done; done
 
 polyglot: setup  ## Run the conformance suite and the examples in all languages; LANGUAGES=go for one, ARGS="-k name"
