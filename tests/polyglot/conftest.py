@@ -5,16 +5,24 @@ import shutil
 import socket
 import sys
 import sysconfig
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, closing
 
 import pytest
 
+from keepstate.testing import KeepstateService
 from tests.polyglot.invocation import APP, Invoked
 from tests.polyglot.programs import GO, NODE, PROJECT, build
 from tests.support.containers import Containers
 from tests.support.servers import COMPONENTS
 from tests.support.service import ServiceProcess
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[str]:
+    """The address of a service."""
+    with KeepstateService() as running:
+        yield running.address
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,3 +51,38 @@ def run(command: Sequence[str], *arguments: str) -> Any:
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
     return json.loads(done.stdout)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The examples in a language on a page.
+
+    Raises:
+        AssertionError: there is none.
+    """
+    found = re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    assert found, f"{page} has no examples in {language}"
+    return found
+
+
+def told(program: Sequence[str], options: dict[str, Any], *commands: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a program of the suite answers to commands, one after the other, by a client with options."""
+    answers = []
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+        connect = {"do": "connect", **options}
+        for number, command in enumerate((connect, *commands)):
+            running.stdin.write(json.dumps({"id": number, "client": "a", **command}) + "\n")
+            running.stdin.flush()
+            answers.append(json.loads(running.stdout.readline()))
+        running.stdin.close()
+        assert running.wait(timeout=20) == 0
+    return answers[1:]
+
+
+def free_ports() -> tuple[int, int]:
+    """Two ports of this machine that nobody listens on."""
+    with socket.socket() as one, socket.socket() as other:
+        for each in (one, other):
+            each.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
-import socket
 import subprocess
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from keepstate.testing import KeepstateService
-from tests.polyglot.programs import PROJECT
+from tests.polyglot.programs import PROJECT, blocks, free_ports, told
 from tests.support.certificates import Authority
 from tests.support.service import ServiceProcess
 
@@ -24,13 +19,6 @@ SCRIPT = PROJECT / "scripts/client-go.sh"
 PAGES = [PROJECT / "docs/clients/go.md", PROJECT / "README.md"]
 README = CLIENT / "README.md"
 ADDRESS = "localhost:7400"
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[str]:
-    """The address of a service."""
-    with KeepstateService() as running:
-        yield running.address
 
 
 def go(*arguments: str, folder: Path) -> str:
@@ -44,12 +32,6 @@ def go(*arguments: str, folder: Path) -> str:
     )
     assert done.returncode == 0, f"go {shlex.join(arguments)}\n{done.stdout}{done.stderr}"
     return done.stdout
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    found = re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
-    assert found, f"{page} has no examples in {language}"
-    return found
 
 
 def make_module(folder: Path, program: str) -> None:
@@ -135,36 +117,12 @@ def test_a_client_with_a_certificate_is_let_in_and_one_without_is_not(tmp_path: 
     }
     trusting = {"ca": str(authority.file)}
     showing = {**trusting, "client_cert": str(client.cert), "client_key": str(client.key)}
-    with closing(ServiceProcess(tmp_path, _free_ports(), settings)) as service:
+    built = subprocess.run([SCRIPT, "conformance"], capture_output=True, text=True, timeout=600, check=True)
+    program = built.stdout.splitlines()
+    with closing(ServiceProcess(tmp_path, free_ports(), settings)) as service:
         service.start()
         put = {"do": "put", "key": "k", "value": "AP8=", "timeout_ms": 20_000}
-        with_one = _told({"address": service.address, "tls": showing}, put, {"do": "get", "key": "k"})
-        without = _told({"address": service.address, "tls": trusting, "retry": False}, put)
+        with_one = told(program, {"address": service.address, "tls": showing}, put, {"do": "get", "key": "k"})
+        without = told(program, {"address": service.address, "tls": trusting, "retry": False}, put)
     assert with_one[1]["ok"]["record"]["value"] == "AP8="
     assert (without[0]["error"]["type"], without[0]["error"]["nothing_sent"]) == ("Unavailable", True)
-
-
-def _told(options: dict[str, Any], *commands: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the client answers to commands, one after the other, by the program of the conformance suite."""
-    program = subprocess.run(
-        [SCRIPT, "conformance"], capture_output=True, text=True, timeout=600, check=True
-    ).stdout.splitlines()
-    answers = []
-    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
-        assert running.stdin is not None
-        assert running.stdout is not None
-        connect = {"do": "connect", **options}
-        for number, command in enumerate((connect, *commands)):
-            running.stdin.write(json.dumps({"id": number, "client": "a", **command}) + "\n")
-            running.stdin.flush()
-            answers.append(json.loads(running.stdout.readline()))
-        running.stdin.close()
-        assert running.wait(timeout=20) == 0
-    return answers[1:]
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:
-        for each in (one, other):
-            each.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]

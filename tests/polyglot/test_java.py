@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import re
 import shlex
-import socket
 import subprocess
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from keepstate.testing import KeepstateService
-from tests.polyglot.programs import PROJECT
+from tests.polyglot.programs import PROJECT, blocks, free_ports, told
 from tests.support.certificates import Authority
 from tests.support.service import ServiceProcess
 
@@ -24,13 +18,6 @@ SCRIPT = PROJECT / "scripts/client-java.sh"
 PAGES = [PROJECT / "docs/clients/java.md", PROJECT / "README.md"]
 README = CLIENT / "README.md"
 ADDRESS = "localhost:7400"
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[str]:
-    """The address of a service."""
-    with KeepstateService() as running:
-        yield running.address
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +44,6 @@ def run_source(source: str, conformance: list[str], file: Path) -> str:
     compiler = str(Path(conformance[0]).with_name("javac"))
     run(compiler, "-Xlint:all,-processing", "-Werror", "-cp", classes, "-d", str(file.parent), str(file))
     return run(conformance[0], "-cp", f"{file.parent}:{classes}", file.stem, seconds=120)
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    found = re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
-    assert found, f"{page} has no examples in {language}"
-    return found
 
 
 def test_the_example_sells_each_ticket_once_as_the_readme_says(service: str, conformance: list[str]) -> None:
@@ -127,33 +108,10 @@ def test_a_client_with_a_certificate_is_let_in_and_one_without_is_not(tmp_path: 
     }
     trusting = {"ca": str(authority.file)}
     showing = {**trusting, "client_cert": str(client.cert), "client_key": str(client.key)}
-    with closing(ServiceProcess(tmp_path, _free_ports(), settings)) as service:
+    with closing(ServiceProcess(tmp_path, free_ports(), settings)) as service:
         service.start()
         put = {"do": "put", "key": "k", "value": "AP8=", "timeout_ms": 20_000}
-        with_one = _told(conformance, {"address": service.address, "tls": showing}, put, {"do": "get", "key": "k"})
-        without = _told(conformance, {"address": service.address, "tls": trusting, "retry": False}, put)
+        with_one = told(conformance, {"address": service.address, "tls": showing}, put, {"do": "get", "key": "k"})
+        without = told(conformance, {"address": service.address, "tls": trusting, "retry": False}, put)
     assert with_one[1]["ok"]["record"]["value"] == "AP8="
     assert without[0]["error"]["type"] in ("Unavailable", "OutcomeUnknown")
-
-
-def _told(program: list[str], options: dict[str, Any], *commands: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the client answers to commands, one after the other, by the program of the conformance suite."""
-    answers = []
-    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
-        assert running.stdin is not None
-        assert running.stdout is not None
-        connect = {"do": "connect", **options}
-        for number, command in enumerate((connect, *commands)):
-            running.stdin.write(json.dumps({"id": number, "client": "a", **command}) + "\n")
-            running.stdin.flush()
-            answers.append(json.loads(running.stdout.readline()))
-        running.stdin.close()
-        assert running.wait(timeout=20) == 0
-    return answers[1:]
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:
-        for each in (one, other):
-            each.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]

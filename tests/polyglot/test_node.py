@@ -6,17 +6,14 @@ import json
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import tarfile
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from keepstate.testing import KeepstateService
-from tests.polyglot.programs import PROJECT
+from tests.polyglot.programs import PROJECT, blocks, free_ports
 from tests.support.certificates import Authority
 from tests.support.service import ServiceProcess
 
@@ -25,13 +22,6 @@ SCRIPT = PROJECT / "scripts/client-node.sh"
 PAGES = [PROJECT / "docs/clients/node.md", PROJECT / "README.md"]
 README = CLIENT / "README.md"
 ADDRESS = "localhost:7400"
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[str]:
-    """The address of a service."""
-    with KeepstateService() as running:
-        yield running.address
 
 
 def node(*command: str, folder: Path, address: str = "") -> str:
@@ -78,12 +68,6 @@ def run_program(program: str, project: Path) -> str:
     (project / "program.ts").write_text(program)
     node(str(CLIENT / "node_modules/.bin/tsc"), folder=project)
     return node("node", "build/program.js", folder=project)
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    found = re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
-    assert found, f"{page} has no examples in {language}"
-    return found
 
 
 def test_the_example_keeps_the_chat_as_the_readme_says(
@@ -184,7 +168,7 @@ def test_a_client_with_a_certificate_is_let_in_and_one_without_is_not(project: P
         console.log(await said({{ ca, cert, key: other }}));
         console.log(await said({{ ca, cert, key: ca }}));
     """
-    with closing(ServiceProcess(tmp_path, _free_ports(), settings)) as service:
+    with closing(ServiceProcess(tmp_path, free_ports(), settings)) as service:
         service.start()
         told = run_program(program.replace("ADDRESS", service.address), project).splitlines()
     assert told == [
@@ -197,10 +181,3 @@ def test_a_client_with_a_certificate_is_let_in_and_one_without_is_not(project: P
         "tls.key is not the key of tls.cert",
         "tls.key holds no private key in PEM, or one with a passphrase",
     ]
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:
-        for each in (one, other):
-            each.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
