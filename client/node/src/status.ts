@@ -99,9 +99,16 @@ const NEVER_ARRIVED = [
   /^Concurrent RPC limit exceeded/,
 ];
 
+/**
+ * What gRPC says here of an answer without a message, or with several. It gives them the code of a call that is not
+ * offered, but the call was answered: a write may have been applied.
+ */
+const NOT_ONE_MESSAGE = /^(No message received|Too many responses received)$/;
+
 /** The typed error of a failed call. */
 export function errorOfCall(error: ServiceError, writes: boolean): AnyKeepstateError {
-  return errorOf(knownCode(error.code), error.details, detailsOf(error.metadata), writes);
+  const code = NOT_ONE_MESSAGE.test(error.details) ? Code.INTERNAL : knownCode(error.code);
+  return errorOf(code, error.details, detailsOf(error.metadata), writes);
 }
 
 /** The typed error of one failed operation of a batch. */

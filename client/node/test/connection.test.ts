@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { createServer as createHttp2Server } from "node:http2";
 import { connect, createServer, type AddressInfo } from "node:net";
 import { test } from "node:test";
 
@@ -538,6 +539,22 @@ test("calls do not leave listeners on a signal that outlives them", async (t) =>
   };
   await state.get("k", { signal });
   assert.equal(listeners, 0);
+});
+
+test("an answer without a message says nothing of a write", async (t) => {
+  const server = createHttp2Server().on("stream", (stream) => {
+    stream.respond({ "content-type": "application/grpc", "grpc-status": "0" }, { endStream: true });
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const state = new TestState(`127.0.0.1:${port}`, { retry: false }, new FakeTiming(), json());
+  t.after(() => {
+    state.connection.close();
+    server.close();
+  });
+  assert.equal((await failure(state.get("k"))).kind, "Internal");
+  assert.equal((await failure(state.put("k", 1))).kind, "OutcomeUnknown");
 });
 
 test("a signal that is none is refused", async (t) => {
