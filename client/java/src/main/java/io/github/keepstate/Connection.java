@@ -13,6 +13,9 @@ import java.time.Duration;
 import java.util.Collection;
 import java.util.List;
 import java.util.OptionalLong;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.ReentrantLock;
@@ -28,6 +31,9 @@ final class Connection {
   private final AtomicLong writes = new AtomicLong();
   private final ReentrantLock learning = new ReentrantLock();
   private volatile boolean closed;
+
+  /** Of the pauses that there are: what ends them. */
+  private final Set<CountDownLatch> pauses = ConcurrentHashMap.newKeySet();
 
   /** Tells this client's writes from others'. 0: there was none yet. */
   private final AtomicLong client = new AtomicLong();
@@ -49,6 +55,7 @@ final class Connection {
   void close() {
     closed = true;
     channel.shutdownNow();
+    pauses.forEach(CountDownLatch::countDown);
   }
 
   /** Nanoseconds to wait before a transaction runs again, whether calls are repeated or not. */
@@ -162,14 +169,22 @@ final class Connection {
    * it any more.
    */
   boolean pause(long nanos, Attempts attempts) {
-    if (closed || callerGone() || nanos >= attempts.left()) {
-      return false;
-    }
+    CountDownLatch ended = new CountDownLatch(1);
+    Context.CancellationListener ending = context -> ended.countDown();
+    Context context = Context.current();
+    pauses.add(ended);
+    context.addListener(ending, Runnable::run);
     try {
-      time.sleep(nanos);
+      if (closed || callerGone() || nanos >= attempts.left()) {
+        return false;
+      }
+      time.sleep(nanos, ended);
     } catch (InterruptedException interrupted) {
       Thread.currentThread().interrupt();
       return false;
+    } finally {
+      context.removeListener(ending);
+      pauses.remove(ended);
     }
     return attempts.left() > 0 && !closed && !callerGone();
   }

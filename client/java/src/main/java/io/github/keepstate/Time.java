@@ -1,6 +1,7 @@
 package io.github.keepstate;
 
 import java.time.Instant;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 
 /** This machine's clocks, and pauses by them. Tests have others. */
@@ -19,8 +20,8 @@ interface Time {
         }
 
         @Override
-        public void sleep(long nanos) throws InterruptedException {
-          TimeUnit.NANOSECONDS.sleep(nanos);
+        public void sleep(long nanos, CountDownLatch unless) throws InterruptedException {
+          unless.await(nanos, TimeUnit.NANOSECONDS);
         }
       };
 
@@ -33,6 +34,6 @@ interface Time {
   /** The time of day, by a clock that may be set. */
   Instant wall();
 
-  /** Waits so long. */
-  void sleep(long nanos) throws InterruptedException;
+  /** Waits so long, or until the latch opens. */
+  void sleep(long nanos, CountDownLatch unless) throws InterruptedException;
 }

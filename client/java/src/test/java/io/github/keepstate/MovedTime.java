@@ -4,6 +4,7 @@ import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.CountDownLatch;
 
 /** A time that passes with each pause, at once, and as a test says. */
 final class MovedTime implements Time {
@@ -25,7 +26,7 @@ final class MovedTime implements Time {
   }
 
   @Override
-  public void sleep(long nanos) {
+  public void sleep(long nanos, CountDownLatch unless) {
     synchronized (this) {
       pauses.add(Duration.ofNanos(nanos));
       ahead += nanos;

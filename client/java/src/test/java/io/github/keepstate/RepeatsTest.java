@@ -16,6 +16,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.rpc.Status;
 import io.github.keepstate.v1.RequestId;
+import io.grpc.Context;
 import io.grpc.Grpc;
 import io.grpc.InsecureServerCredentials;
 import io.grpc.MethodDescriptor;
@@ -31,6 +32,9 @@ import java.time.Instant;
 import java.util.Collections;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -197,6 +201,66 @@ class RepeatsTest extends ServiceTest {
     assertThrows(UnavailableException.class, () -> state.get("a"));
     assertEquals(1, service.calls.size());
     assertThrows(IllegalStateException.class, () -> state.get("a"));
+  }
+
+  @Test
+  void whoClosesTheClientWaitsForNoPause() throws Exception {
+    beginAPause(Context.ROOT);
+    state.close();
+    var error = assertThrows(Exception.class, () -> pausing.get(10, TimeUnit.SECONDS));
+    assertInstanceOf(UnavailableException.class, error.getCause());
+  }
+
+  @Test
+  void whereTheCallThatIsServedEndsSoDoesAPause() throws Exception {
+    Context.CancellableContext served = Context.current().withCancellation();
+    beginAPause(served);
+    served.cancel(null);
+    var error = assertThrows(Exception.class, () -> pausing.get(10, TimeUnit.SECONDS));
+    assertInstanceOf(CancelledException.class, error.getCause());
+  }
+
+  private final CompletableFuture<Object> pausing = new CompletableFuture<>();
+
+  /** Makes a client, of which a call in this context pauses for half a minute. */
+  private void beginAPause(Context context) throws Exception {
+    CountDownLatch begun = new CountDownLatch(1);
+    Time real =
+        new Time() {
+          @Override
+          public long nanos() {
+            return SYSTEM.nanos();
+          }
+
+          @Override
+          public Instant wall() {
+            return SYSTEM.wall();
+          }
+
+          @Override
+          public void sleep(long nanos, CountDownLatch unless) throws InterruptedException {
+            begun.countDown();
+            SYSTEM.sleep(nanos, unless);
+          }
+        };
+    service.refuse(after(DOWN, Duration.ofSeconds(30)));
+    state.close();
+    state =
+        KeepstateClient.builder(service.address())
+            .timeout(Duration.ofMinutes(1))
+            .time(real)
+            .build();
+    new Thread(
+            context.wrap(
+                () -> {
+                  try {
+                    pausing.complete(state.get("a"));
+                  } catch (KeepstateException error) {
+                    pausing.completeExceptionally(error);
+                  }
+                }))
+        .start();
+    assertTrue(begun.await(30, TimeUnit.SECONDS));
   }
 
   @Test

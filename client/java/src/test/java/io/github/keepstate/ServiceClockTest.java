@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
+import java.util.concurrent.CountDownLatch;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -31,7 +32,7 @@ class ServiceClockTest implements Time {
   }
 
   @Override
-  public void sleep(long nanos) {
+  public void sleep(long nanos, CountDownLatch unless) {
     throw new AssertionError("no clock sleeps");
   }
 
