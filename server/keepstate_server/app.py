@@ -139,7 +139,7 @@ class Service:
             await self._server.stop(drain.left)
         if self._backing is not None:
             # A caller that went away does not end what was begun for it.
-            await self._backing.engine.drain(timeout=drain.left)
+            await self._backing.drain(timeout=drain.left)
         if self._http is not None:
             await self._http.stop()
         if self._backing is not None:

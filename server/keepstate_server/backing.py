@@ -10,6 +10,7 @@ from keepstate_server.engine.engine import Engine
 from keepstate_server.stores.address import SidecarAddress
 from keepstate_server.stores.catalog import Catalog
 from keepstate_server.stores.sidecar import Sidecar
+from keepstate_server.stores.time_limit import TimeLimit
 
 __all__ = ["MAX_MESSAGE_BYTES", "Backing"]
 
@@ -52,6 +53,12 @@ class Backing:
             raise BadConfiguration(f"KEEPSTATE_DATA: {error}") from None
         address = SidecarAddress(grpc=embedded.grpc_address, http=None, api_token=token)
         return cls(settings, _sidecar_at(address, settings), embedded, clock=clock)
+
+    async def drain(self, *, timeout: float) -> None:
+        """Waits until what was begun has ended, callers or not, but no longer than ``timeout`` seconds."""
+        limit = TimeLimit(timeout)
+        await self.engine.drain(timeout=limit.left)
+        await self.sidecar.finish(timeout=limit.left)
 
     async def close(self) -> None:
         """Closes everything; what the engine still does fails."""

@@ -238,7 +238,7 @@ async def _run(
         if stopping.is_set():
             raise _Stopped("interrupted; run again to go on", _EX_INTERRUPTED)
     finally:
-        await backing.engine.drain(timeout=10)
+        await backing.drain(timeout=10)
         await backing.close()
 
 

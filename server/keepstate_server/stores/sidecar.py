@@ -51,9 +51,8 @@ _HEALTH_SECONDS = 2.0
 _NO_ETAG = "none"
 
 # How long a call may go on that is not to be broken off: longer than SQLite waits for a lock, and well within the
-# longest delay of a request (`longest_delay`). When the connection is closed, how long they are waited for.
+# longest delay of a request (`longest_delay`).
 _FINISH_SECONDS = 15.0
-_CLOSE_SECONDS = 5.0
 
 
 class SidecarError(Exception):
@@ -152,11 +151,9 @@ class Sidecar:
             state = channel.get_state()
 
     async def close(self) -> None:
-        """Closes the connection, once the calls have ended that are not to be broken off."""
+        """Closes the connection, which breaks off what is under way."""
         if self._watching is not None:
             self._watching.cancel()
-        if self._unfinished:
-            await asyncio.wait(self._unfinished, timeout=_CLOSE_SECONDS)
         if self._client is not None:
             await self._client.close()  # type: ignore[no-untyped-call]  # the SDK's
 
@@ -264,6 +261,11 @@ class Sidecar:
     def let_finish(self, store: str) -> None:
         """Breaks off no call on this store from now on, though nobody waits for it any more."""
         self._finishing.add(store)
+
+    async def finish(self, *, timeout: float) -> None:
+        """Waits until the calls have ended that are not to be broken off, but no longer than ``timeout`` seconds."""
+        if self._unfinished:
+            await asyncio.wait(self._unfinished, timeout=timeout)
 
     async def _state_call(self, store: str, method: Any, request: Any, timeout: float) -> Any:
         if store not in self._finishing:

@@ -72,8 +72,9 @@ async def test_only_a_store_that_does_not_bear_it_is_left_to_finish(slow: tuple[
     async with asyncio.timeout(10):
         assert await service.broken_off.get() == "redis"
     assert service.broken_off.empty()
+    await sidecar.finish(timeout=0.01)  # waits no longer
     service.let.set()
-    await sidecar.close()  # waits for what has not finished
+    await sidecar.finish(timeout=10)
     assert service.finished == ["sqlite"]
 
 
