@@ -32,8 +32,9 @@ test: setup  ## Run all tests; ARGS="-k name" for some of them
 	@$(bin)/pytest $(ARGS)
 
 clients:  ## Check and test the clients in Go, Java and Node; LANGUAGES=go for one
-	@for language in $(filter-out python,$(or $(LANGUAGES),$(clients))); do \
-		for task in check test; do scripts/client-$$language.sh $$task || exit; done; done
+	@failed=; for language in $(filter-out python,$(or $(LANGUAGES),$(clients))); do \
+		for task in check test; do scripts/client-$$language.sh $$task || failed="$$failed $$language:$$task"; done; done; \
+		[ -z "$$failed" ] || { printf 'clients: failed:%s\n' "$$failed" >&2; exit 1; }
 
 polyglot: setup  ## Run the conformance suite and the examples in all languages; LANGUAGES=go for one, ARGS="-k name"
 	@scripts/containers.sh
