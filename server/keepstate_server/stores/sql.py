@@ -36,14 +36,9 @@ class SqlStore(DaprStore):
         bulk_absence: Absence = Absence.LIKELY,
         breaks_off: bool = True,
     ) -> None:
-        """Speaks to ``component``.
+        """Speaks to ``component``. The first arguments are those of every store.
 
         Args:
-            sidecar: as for every store, like the next ones.
-            component: the same.
-            shared: the same.
-            kind: the same.
-            probes: the same.
             bulk_absence: what it means that a bulk read found nothing under a key.
             breaks_off: whether a call that nobody waits for any more may be broken off.
         """
