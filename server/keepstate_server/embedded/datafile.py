@@ -6,6 +6,7 @@ import errno
 import os
 import sqlite3
 import threading
+import time
 from pathlib import Path
 from typing import Final
 
@@ -118,9 +119,25 @@ def _claim(path: Path, connection: sqlite3.Connection) -> None:
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-    if mode != "wal":
+    if _switch_to_wal(connection) != "wal":
         raise DataFileError(path=path, reason="its file system has no shared memory, which SQLite's WAL needs")
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> str:
+    """Returns the journal mode that the file has then.
+
+    SQLite itself does not wait for its turn where several processes switch at once.
+    """
+    until = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return str(mode)
 
 
 def _reason(error: OSError | sqlite3.Error) -> str:

@@ -11,8 +11,8 @@ import pytest
 
 from keepstate_server import app
 from keepstate_server.app import Service
+from keepstate_server.backing import Backing
 from keepstate_server.config import BadConfiguration, Settings, SidecarKind
-from keepstate_server.engine.engine import Engine
 from keepstate_server.stores.catalog import Catalog
 
 
@@ -81,11 +81,11 @@ async def test_calls_and_what_they_began_share_one_drain(tmp_path: Path, monkeyp
 
     given: list[float] = []
 
-    async def note(self: Engine, *, timeout: float) -> None:
+    async def note(self: Backing, *, timeout: float) -> None:
         given.append(timeout)
 
     monkeypatch.setattr(app, "TimeLimit", TwentySecondsPass)
-    monkeypatch.setattr(Engine, "drain", note)
+    monkeypatch.setattr(Backing, "drain", note)
     service = Service(settings(tmp_path, drain=timedelta(seconds=30), notice=timedelta(milliseconds=1)))
     await service.start()
     await service.stop()
