@@ -6,9 +6,14 @@ import json
 import re
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.support.certificates import Authority, Pair
+from tests.support.service import ServiceProcess
 
 PROJECT = Path(__file__).parents[2]
 
@@ -28,6 +33,26 @@ SEEN = {
     "its record is told": "b",
 }
 """What each of them shall see, on a service that has no records of its namespace yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guarded:
+    """A service over TLS that lets callers in by their certificates."""
+
+    address: str
+    ca: Path
+    server: Pair
+    client: Pair
+
+    @property
+    def trusting(self) -> dict[str, str]:
+        """The conformance programs' TLS of a client without a certificate."""
+        return {"ca": str(self.ca)}
+
+    @property
+    def showing(self) -> dict[str, str]:
+        """The same with one."""
+        return {**self.trusting, "client_cert": str(self.client.cert), "client_key": str(self.client.key)}
 
 
 def build(script: str, *arguments: str, folder: Path) -> None:
@@ -78,6 +103,21 @@ def told(program: Sequence[str], options: dict[str, Any], *commands: dict[str, A
         running.stdin.close()
         assert running.wait(timeout=20) == 0
     return answers[1:]
+
+
+@contextmanager
+def guarded_service(folder: Path) -> Iterator[Guarded]:
+    """Runs a service over TLS that asks its callers for certificates."""
+    authority = Authority(folder / "ca")
+    server, client = authority.issue("127.0.0.1"), authority.issue("billing")
+    settings = {
+        "KEEPSTATE_TLS_CERT": str(server.cert),
+        "KEEPSTATE_TLS_KEY": str(server.key),
+        "KEEPSTATE_TLS_CLIENT_CA": str(authority.file),
+    }
+    with closing(ServiceProcess(folder, free_ports(), settings)) as service:
+        service.start()
+        yield Guarded(address=service.address, ca=authority.file, server=server, client=client)
 
 
 def free_ports() -> tuple[int, int]:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.polyglot.programs import PROJECT, blocks, free_ports, told
-from tests.support.certificates import Authority
-from tests.support.service import ServiceProcess
+from tests.polyglot.programs import PROJECT, blocks, guarded_service, told
 
 CLIENT = PROJECT / "client/go"
 SCRIPT = PROJECT / "scripts/client-go.sh"
@@ -108,21 +105,11 @@ def program_of(examples: list[str]) -> str:
 
 
 def test_a_client_with_a_certificate_is_let_in_and_one_without_is_not(tmp_path: Path) -> None:
-    authority = Authority(tmp_path / "ca")
-    server, client = authority.issue("127.0.0.1"), authority.issue("billing")
-    settings = {
-        "KEEPSTATE_TLS_CERT": str(server.cert),
-        "KEEPSTATE_TLS_KEY": str(server.key),
-        "KEEPSTATE_TLS_CLIENT_CA": str(authority.file),
-    }
-    trusting = {"ca": str(authority.file)}
-    showing = {**trusting, "client_cert": str(client.cert), "client_key": str(client.key)}
     built = subprocess.run([SCRIPT, "conformance"], capture_output=True, text=True, timeout=600, check=True)
     program = built.stdout.splitlines()
-    with closing(ServiceProcess(tmp_path, free_ports(), settings)) as service:
-        service.start()
+    with guarded_service(tmp_path) as service:
         put = {"do": "put", "key": "k", "value": "AP8=", "timeout_ms": 20_000}
-        with_one = told(program, {"address": service.address, "tls": showing}, put, {"do": "get", "key": "k"})
-        without = told(program, {"address": service.address, "tls": trusting, "retry": False}, put)
+        with_one = told(program, {"address": service.address, "tls": service.showing}, put, {"do": "get", "key": "k"})
+        without = told(program, {"address": service.address, "tls": service.trusting, "retry": False}, put)
     assert with_one[1]["ok"]["record"]["value"] == "AP8="
     assert (without[0]["error"]["type"], without[0]["error"]["nothing_sent"]) == ("Unavailable", True)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.polyglot.programs import PROJECT, blocks, free_ports, told
-from tests.support.certificates import Authority
-from tests.support.service import ServiceProcess
+from tests.polyglot.programs import PROJECT, blocks, guarded_service, told
 
 CLIENT = PROJECT / "client/java"
 SCRIPT = PROJECT / "scripts/client-java.sh"
@@ -99,19 +96,11 @@ def program_of(examples: list[str]) -> str:
 
 
 def test_a_client_with_a_certificate_is_let_in_and_one_without_is_not(tmp_path: Path, conformance: list[str]) -> None:
-    authority = Authority(tmp_path / "ca")
-    server, client = authority.issue("127.0.0.1"), authority.issue("billing")
-    settings = {
-        "KEEPSTATE_TLS_CERT": str(server.cert),
-        "KEEPSTATE_TLS_KEY": str(server.key),
-        "KEEPSTATE_TLS_CLIENT_CA": str(authority.file),
-    }
-    trusting = {"ca": str(authority.file)}
-    showing = {**trusting, "client_cert": str(client.cert), "client_key": str(client.key)}
-    with closing(ServiceProcess(tmp_path, free_ports(), settings)) as service:
-        service.start()
+    with guarded_service(tmp_path) as service:
         put = {"do": "put", "key": "k", "value": "AP8=", "timeout_ms": 20_000}
-        with_one = told(conformance, {"address": service.address, "tls": showing}, put, {"do": "get", "key": "k"})
-        without = told(conformance, {"address": service.address, "tls": trusting, "retry": False}, put)
+        with_one = told(
+            conformance, {"address": service.address, "tls": service.showing}, put, {"do": "get", "key": "k"}
+        )
+        without = told(conformance, {"address": service.address, "tls": service.trusting, "retry": False}, put)
     assert with_one[1]["ok"]["record"]["value"] == "AP8="
     assert without[0]["error"]["type"] in ("Unavailable", "OutcomeUnknown")

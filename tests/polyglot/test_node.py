@@ -8,14 +8,12 @@ import shlex
 import shutil
 import subprocess
 import tarfile
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.polyglot.programs import PROJECT, blocks, free_ports
+from tests.polyglot.programs import PROJECT, blocks, guarded_service
 from tests.support.certificates import Authority
-from tests.support.service import ServiceProcess
 
 CLIENT = PROJECT / "client/node"
 SCRIPT = PROJECT / "scripts/client-node.sh"
@@ -133,44 +131,36 @@ def program_of(examples: list[str]) -> str:
 
 
 def test_a_client_with_a_certificate_is_let_in_and_one_without_is_not(project: Path, tmp_path: Path) -> None:
-    authority = Authority(tmp_path / "ca")
-    server, client = authority.issue("127.0.0.1"), authority.issue("billing")
-    settings = {
-        "KEEPSTATE_TLS_CERT": str(server.cert),
-        "KEEPSTATE_TLS_KEY": str(server.key),
-        "KEEPSTATE_TLS_CLIENT_CA": str(authority.file),
-    }
-    program = f"""
-        import {{ readFileSync }} from "node:fs";
-        import {{ Client, isKeepstateError, UsageError }} from "@keepstate/client";
+    with guarded_service(tmp_path) as service:
+        program = f"""
+            import {{ readFileSync }} from "node:fs";
+            import {{ Client, isKeepstateError, UsageError }} from "@keepstate/client";
 
-        const ca = readFileSync({json.dumps(str(authority.file))});
-        const cert = readFileSync({json.dumps(str(client.cert))});
-        const key = readFileSync({json.dumps(str(client.key))});
-        const other = readFileSync({json.dumps(str(server.key))});
-        const address = "ADDRESS";
+            const ca = readFileSync({json.dumps(str(service.ca))});
+            const cert = readFileSync({json.dumps(str(service.client.cert))});
+            const key = readFileSync({json.dumps(str(service.client.key))});
+            const other = readFileSync({json.dumps(str(service.server.key))});
+            const address = "{service.address}";
 
-        async function said(tls: object): Promise<string> {{
-          try {{
-            await using state = new Client(address, {{ tls, token: "secret", timeoutMs: 20_000, retry: false }});
-            return await state.put("k", 1) === "" ? "nothing" : "let in";
-          }} catch (error) {{
-            if (error instanceof UsageError) return error.message;
-            return isKeepstateError(error) ? `${{error.kind}} ${{error.nothingSent}}` : String(error);
-          }}
-        }}
-        console.log(await said({{ ca, cert, key }}));
-        console.log(await said({{ ca }}));
-        console.log(await said({{}}));
-        console.log(await said({{ ca, cert, key, serverName: "elsewhere" }}));
-        console.log(await said({{ ca: key }}));
-        console.log(await said({{ ca, cert }}));
-        console.log(await said({{ ca, cert, key: other }}));
-        console.log(await said({{ ca, cert, key: ca }}));
-    """
-    with closing(ServiceProcess(tmp_path, free_ports(), settings)) as service:
-        service.start()
-        told = run_program(program.replace("ADDRESS", service.address), project).splitlines()
+            async function said(tls: object): Promise<string> {{
+              try {{
+                await using state = new Client(address, {{ tls, token: "secret", timeoutMs: 20_000, retry: false }});
+                return await state.put("k", 1) === "" ? "nothing" : "let in";
+              }} catch (error) {{
+                if (error instanceof UsageError) return error.message;
+                return isKeepstateError(error) ? `${{error.kind}} ${{error.nothingSent}}` : String(error);
+              }}
+            }}
+            console.log(await said({{ ca, cert, key }}));
+            console.log(await said({{ ca }}));
+            console.log(await said({{}}));
+            console.log(await said({{ ca, cert, key, serverName: "elsewhere" }}));
+            console.log(await said({{ ca: key }}));
+            console.log(await said({{ ca, cert }}));
+            console.log(await said({{ ca, cert, key: other }}));
+            console.log(await said({{ ca, cert, key: ca }}));
+        """
+        told = run_program(program, project).splitlines()
     assert told == [
         "let in",
         "Unavailable true",
