@@ -8,6 +8,7 @@ bin := .venv/bin
 # Without LANGUAGES also what belongs to no single one.
 polyglot = $(if $(LANGUAGES),tests/conformance/test_conformance.py $(foreach each,$(LANGUAGES),$(wildcard tests/polyglot/test_*$(each).py)),tests/conformance tests/polyglot)
 clients = $(patsubst scripts/client-%.sh,%,$(wildcard scripts/client-*.sh))
+adapters = --extra key-value --extra langchain --extra langgraph --extra starlette
 compile = $(bin)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command 'make lock' $(UPGRADE)
 
@@ -70,7 +71,7 @@ lock: setup  ## Renew the locked versions; UPGRADE=--upgrade for the newest
 	$(compile) requirements/node.in -o requirements/node.txt
 	$(compile) --no-deps requirements/data.in -o requirements/data.txt
 	$(compile) --extra server -c requirements/constraints.txt pyproject.toml requirements/build.in -o requirements/run.txt
-	$(compile) --extra server --group dev -c requirements/constraints.txt -c requirements/run.txt \
+	$(compile) --extra server $(adapters) --group dev -c requirements/constraints.txt -c requirements/run.txt \
 		pyproject.toml requirements/build.in -o requirements/dev.txt
 
 containers: setup  ## Provide the engine and images that the container tests use

@@ -133,6 +133,17 @@ class Connection:
                 request.first_sent.FromNanoseconds(now)
         return attempts
 
+    async def service_time(self, timeout: timedelta | None) -> float:
+        """The service's time in seconds since 1970.
+
+        Raises:
+            KeepstateError: no answer has told it, and the service does not answer.
+        """
+        if not self._clock.known:
+            request = store_service_pb2.ListStoresRequest()
+            await self.call(lambda channel: channel.store.ListStores, request, timeout=timeout, writes=False)
+        return self._clock.now()
+
     async def pause_after(self, failures: Iterable[errors.KeepstateError], attempts: Attempts) -> bool:
         """Wait until what failed so is to be sent again. False: it is not."""
         pause = attempts.pause_after(failures)

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["State"]
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, overload
 
 from keepstate import _messages as messages
@@ -259,6 +259,13 @@ class State(ManyRecords[V], Transactions[V], Updates):
         return messages.touched(
             await self._connection.call(lambda channel: channel.state.Touch, request, timeout=timeout, writes=True)
         )
+
+    async def now(self, *, timeout: timedelta | None = None) -> datetime:
+        """Tell the service's time, by which records expire, within the time that an answer was under way.
+
+        Only a client that has no answer of the service yet asks for it.
+        """
+        return datetime.fromtimestamp(await self._connection.service_time(timeout), UTC)
 
     async def stores(self, *, timeout: timedelta | None = None) -> list[StoreInfo]:
         """List the stores by name, with the promises that each one keeps."""

@@ -10,49 +10,24 @@ from __future__ import annotations
 
 __all__ = ["Client", "State", "Transaction"]
 
-import asyncio
-import functools
 from asyncio import run_coroutine_threadsafe
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
-from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeAlias, TypeVar, overload
+from typing import Any, Generic, Self, TypeVar, overload
 
 from keepstate import client, state, transaction
 from keepstate._connection import DEFAULT_TIMEOUT
 from keepstate._loop_thread import running_loop, wait_for
 from keepstate._metadata import Token
 from keepstate._repeats import DEFAULT_RETRY, Retry
+from keepstate._waiting import Here, passing_on, wait_with_calls, waiting
 from keepstate.codecs import Codec
 from keepstate.tls import Tls
 
 V = TypeVar("V")
 W = TypeVar("W")
 R = TypeVar("R")
-S = TypeVar("S")
-P = ParamSpec("P")
-
-
-def _waiting(method: Callable[Concatenate[S, P], Coroutine[Any, Any, R]]) -> Callable[Concatenate[Any, P], R]:
-    """A method that does what an asynchronous one does, and waits for it."""
-
-    @functools.wraps(method)
-    def call(self: Any, /, *arguments: P.args, **named: P.kwargs) -> R:
-        loop = running_loop()
-        return wait_for(run_coroutine_threadsafe(method(self._asynchronous, *arguments, **named), loop))
-
-    return call
-
-
-def _passing_on(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[Any, P], R]:
-    """A method that does what one does that needs no waiting."""
-
-    @functools.wraps(method)
-    def call(self: Any, /, *arguments: P.args, **named: P.kwargs) -> R:
-        return method(self._asynchronous, *arguments, **named)
-
-    return call
 
 
 class Transaction(Generic[V]):
@@ -63,6 +38,11 @@ class Transaction(Generic[V]):
 
     def __init__(self, asynchronous: transaction.Transaction[V]) -> None:
         self._asynchronous = asynchronous
+
+    @property
+    def asynchronous(self) -> transaction.Transaction[V]:
+        """The asynchronous transaction that does the work: for what is built on both clients."""
+        return self._asynchronous
 
     def namespace(self, name: str) -> Transaction[V]:
         """The same transaction, store and codec with another namespace. Empty: the default namespace."""
@@ -76,17 +56,14 @@ class Transaction(Generic[V]):
         """The same transaction, namespace and store with another codec."""
         return Transaction(self._asynchronous.using(codec))
 
-    get = _waiting(transaction.Transaction[V].get)
-    get_record = _waiting(transaction.Transaction[V].get_record)
-    put = _passing_on(transaction.Transaction[V].put)
-    delete = _passing_on(transaction.Transaction[V].delete)
-    update = _passing_on(transaction.Transaction[V].update)
-    increment = _passing_on(transaction.Transaction[V].increment)
-    append = _passing_on(transaction.Transaction[V].append)
-    merge_patch = _passing_on(transaction.Transaction[V].merge_patch)
-
-
-_Turn: TypeAlias = tuple[transaction.Transaction[V], "asyncio.Future[R]"]
+    get = waiting(transaction.Transaction[V].get)
+    get_record = waiting(transaction.Transaction[V].get_record)
+    put = passing_on(transaction.Transaction[V].put)
+    delete = passing_on(transaction.Transaction[V].delete)
+    update = passing_on(transaction.Transaction[V].update)
+    increment = passing_on(transaction.Transaction[V].increment)
+    append = passing_on(transaction.Transaction[V].append)
+    merge_patch = passing_on(transaction.Transaction[V].merge_patch)
 
 
 class State(Generic[V]):
@@ -102,6 +79,11 @@ class State(Generic[V]):
     def __init__(self, asynchronous: state.State[V]) -> None:
         self._asynchronous = asynchronous
 
+    @property
+    def asynchronous(self) -> state.State[V]:
+        """The asynchronous view that does the work, in a thread of its own: for what is built on both clients."""
+        return self._asynchronous
+
     def namespace(self, name: str) -> State[V]:
         """The same store and codec with another namespace. Empty: the default namespace."""
         return State(self._asynchronous.namespace(name))
@@ -114,23 +96,24 @@ class State(Generic[V]):
         """The same namespace and store with another codec."""
         return State(self._asynchronous.using(codec))
 
-    get = _waiting(state.State[V].get)
-    get_record = _waiting(state.State[V].get_record)
-    put = _waiting(state.State[V].put)
-    delete = _waiting(state.State[V].delete)
-    touch = _waiting(state.State[V].touch)
-    get_many = _waiting(state.State[V].get_many)
-    put_many = _waiting(state.State[V].put_many)
-    batch = _waiting(state.State[V].batch)
-    update = _waiting(state.State[V].update)
-    increment = _waiting(state.State[V].increment)
-    append = _waiting(state.State[V].append)
-    merge_patch = _waiting(state.State[V].merge_patch)
-    transact = _waiting(state.State[V].transact)
-    snapshot = _waiting(state.State[V].snapshot)
-    stores = _waiting(state.State[V].stores)
-    store_info = _waiting(state.State[V].store_info)
-    probe = _waiting(state.State[V].probe)
+    get = waiting(state.State[V].get)
+    get_record = waiting(state.State[V].get_record)
+    put = waiting(state.State[V].put)
+    delete = waiting(state.State[V].delete)
+    touch = waiting(state.State[V].touch)
+    get_many = waiting(state.State[V].get_many)
+    put_many = waiting(state.State[V].put_many)
+    batch = waiting(state.State[V].batch)
+    update = waiting(state.State[V].update)
+    increment = waiting(state.State[V].increment)
+    append = waiting(state.State[V].append)
+    merge_patch = waiting(state.State[V].merge_patch)
+    transact = waiting(state.State[V].transact)
+    snapshot = waiting(state.State[V].snapshot)
+    now = waiting(state.State[V].now)
+    stores = waiting(state.State[V].stores)
+    store_info = waiting(state.State[V].store_info)
+    probe = waiting(state.State[V].probe)
 
     def transaction(
         self, function: Callable[[Transaction[V]], R], *, tries: int = 10, timeout: timedelta | None = None
@@ -149,25 +132,13 @@ class State(Generic[V]):
 
             state.transaction(move)
         """
-        turns: SimpleQueue[_Turn[V, R] | None] = SimpleQueue()
 
-        async def in_the_callers_thread(tx: transaction.Transaction[V]) -> R:
-            result: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-            turns.put((tx, result))
-            return await result
+        def in_this_thread(here: Here) -> Coroutine[Any, Any, R]:
+            return self._asynchronous.transaction(
+                lambda tx: here(function, Transaction(tx)), tries=tries, timeout=timeout
+            )
 
-        loop = running_loop()
-        work = self._asynchronous.transaction(in_the_callers_thread, tries=tries, timeout=timeout)
-        outcome = run_coroutine_threadsafe(work, loop)
-        outcome.add_done_callback(lambda _: turns.put(None))
-        try:
-            while (turn := turns.get()) is not None:
-                tx, result = turn
-                loop.call_soon_threadsafe(_settle, result, _result_of(function, Transaction(tx)))
-        except BaseException:  # the function's own, or Ctrl-C: neither is the loop's business
-            outcome.cancel()
-            raise
-        return outcome.result()
+        return wait_with_calls(in_this_thread)
 
 
 class Client(State[V]):
@@ -254,16 +225,3 @@ class Client(State[V]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _result_of(function: Callable[[Transaction[V]], R], tx: Transaction[V]) -> R:
-    result = function(tx)
-    if asyncio.iscoroutine(result):  # nothing of it has run: it would be applied as if it wrote nothing
-        result.close()
-        raise TypeError("the function of a synchronous transaction must not be async")
-    return result
-
-
-def _settle(future: asyncio.Future[R], result: R) -> None:
-    if not future.done():  # it is where the client was closed meanwhile
-        future.set_result(result)

@@ -47,7 +47,12 @@ def commands(page: Path, program: str) -> list[str]:
     return [line for line in lines if line.startswith(f"{program} ")]
 
 
-EXAMPLES = blocks(ROOT / "docs" / "clients" / "python.md", "python")
+WITH_A_CLIENT = [ROOT / "docs" / "clients" / "python.md", *sorted((ROOT / "docs" / "recipes").glob("*.md"))]
+EXAMPLES = [
+    pytest.param(page.name, block, id=f"{page.stem}-{number}")
+    for page in WITH_A_CLIENT
+    for number, block in enumerate(blocks(page, "python"))
+]
 
 
 @pytest.fixture(scope="module")
@@ -126,16 +131,16 @@ async def test_what_grpcurl_is_told_to_send_is_answered(page: Path, service: str
             await answer(json_format.Parse(document, request_type()), timeout=10)
 
 
-@pytest.mark.parametrize("number", range(len(EXAMPLES)))
-async def test_examples_of_the_client_run(number: int, service: str) -> None:
-    source = EXAMPLES[number].replace(ADDRESS, service)
-    if "keepstate.sync" in source:  # a program of its own: it would block this loop
+@pytest.mark.parametrize(("page", "block"), EXAMPLES)
+async def test_examples_of_the_client_run(page: str, block: str, service: str, request: pytest.FixtureRequest) -> None:
+    source = block.replace(ADDRESS, service)
+    if re.search(r"keepstate\.(recipes\.)?sync", source):  # a program of its own: it would block this loop
         await run(sys.executable, "-c", source)
         return
-    code = compile(source, "python.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    code = compile(source, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     # A namespace for each, so that no example meets another's records.
-    async with Client(service, namespace=f"example {number}") as state:
-        running = eval(code, {"state": state, "__name__": "python.md"})
+    async with Client(service, namespace=request.node.name) as state:
+        running = eval(code, {"state": state, "__name__": page})
         if inspect.isawaitable(running):  # not where nothing in it is awaited
             await running
 

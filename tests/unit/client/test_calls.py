@@ -223,3 +223,10 @@ async def test_a_write_after_the_machine_was_suspended_is_not_taken_for_an_old_o
     await state.put("a", 2)
     first_sent = service.calls[-1][1].request.first_sent.ToNanoseconds() / 1e9
     assert abs(first_sent - service.clock()) < 5
+
+
+async def test_the_services_time_is_asked_for_once(state: Client[Any], service: FakeService) -> None:
+    service.clock = lambda: 1_900_000_000.0
+    for _ in range(2):
+        assert abs((await state.now()).timestamp() - 1_900_000_000) < 5
+    assert [name for name, _ in service.calls] == ["ListStores"]

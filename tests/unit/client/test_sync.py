@@ -17,6 +17,7 @@ import grpc
 import pytest
 
 import keepstate
+import keepstate.recipes.sync
 from keepstate import (
     AlreadyExists,
     Conflict,
@@ -31,6 +32,7 @@ from keepstate import (
     Text,
     Unavailable,
     Updated,
+    recipes,
     sync,
 )
 from tests.unit.client.fake_service import FakeService, refusal
@@ -63,6 +65,12 @@ def public(cls: type) -> dict[str, Any]:
     return {name: found for name, found in inspect.getmembers(cls, callable) if not name.startswith("_")}
 
 
+def recipe_classes() -> list[tuple[type, type]]:
+    """The recipes that are classes with calls, in both forms."""
+    names = [name for name in recipes.sync.__all__ if isinstance(getattr(recipes.sync, name), type)]
+    return [(getattr(recipes, name), getattr(recipes.sync, name)) for name in names]
+
+
 def parameters(function: Any) -> list[tuple[str, Any, Any]]:
     return [(each.name, each.kind, each.default) for each in inspect.signature(function).parameters.values()]
 
@@ -78,6 +86,29 @@ def test_the_two_clients_have_the_same_calls(asynchronous: type, synchronous: ty
         assert parameters(ours[name]) == parameters(method), name
         assert not inspect.iscoroutinefunction(ours[name]), name
         assert ours[name].__doc__, name
+
+
+@pytest.mark.parametrize(("asynchronous", "synchronous"), recipe_classes(), ids=lambda each: each.__name__)
+def test_a_recipe_has_the_same_calls_in_both_forms(asynchronous: type, synchronous: type) -> None:
+    theirs, ours = public(asynchronous), public(synchronous)
+    assert theirs.keys() == ours.keys()
+    for name, method in theirs.items():
+        assert parameters(ours[name]) == parameters(method), name
+        assert not inspect.iscoroutinefunction(ours[name]), name
+        assert ours[name].__doc__, name
+    assert parameters(synchronous) == parameters(asynchronous)
+
+
+def test_every_recipe_has_both_forms() -> None:
+    """Values that recipes take and give have one form: they are the same object in both."""
+    for name in recipes.__all__:
+        if asyncio_in(getattr(recipes, name)):
+            assert name in recipes.sync.__all__, name
+    assert set(recipes.sync.__all__) <= set(recipes.__all__)
+
+
+def asyncio_in(found: Any) -> bool:
+    return any(inspect.iscoroutinefunction(each) for each in [found, *public(found).values()])
 
 
 def test_the_two_clients_are_made_alike() -> None:

@@ -1,0 +1,100 @@
+"""How synchronous classes are made of asynchronous ones: each keeps its asynchronous twin as ``_asynchronous``."""
+
+from __future__ import annotations
+
+__all__ = ["Here", "passing_on", "wait_with_calls", "waiting"]
+
+import asyncio
+import functools
+from asyncio import run_coroutine_threadsafe
+from collections.abc import Callable, Coroutine
+from queue import SimpleQueue
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from keepstate._loop_thread import running_loop, wait_for
+
+R = TypeVar("R")
+S = TypeVar("S")
+P = ParamSpec("P")
+
+
+def waiting(method: Callable[Concatenate[S, P], Coroutine[Any, Any, R]]) -> Callable[Concatenate[Any, P], R]:
+    """A method that does what an asynchronous one does, and waits for it."""
+
+    @functools.wraps(method)
+    def call(self: Any, /, *arguments: P.args, **named: P.kwargs) -> R:
+        loop = running_loop()
+        return wait_for(run_coroutine_threadsafe(method(self._asynchronous, *arguments, **named), loop))
+
+    return call
+
+
+def passing_on(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[Any, P], R]:
+    """A method that does what one does that needs no waiting."""
+
+    @functools.wraps(method)
+    def call(self: Any, /, *arguments: P.args, **named: P.kwargs) -> R:
+        return method(self._asynchronous, *arguments, **named)
+
+    return call
+
+
+class Here(Protocol):
+    """Calls a function in the thread that waits, from within the loop; raises what the function raises."""
+
+    async def __call__(self, function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R:
+        """The function's result."""
+        ...
+
+
+def wait_with_calls(work: Callable[[Here], Coroutine[Any, Any, R]]) -> R:
+    """Wait for work in the loop that calls functions of this thread's meanwhile, one at a time.
+
+    What interrupts the wait or such a function, such as Ctrl-C, cancels the work.
+    """
+    calls: SimpleQueue[_Call | None] = SimpleQueue()
+
+    async def here(function: Callable[P, Any], /, *arguments: P.args, **named: P.kwargs) -> Any:
+        call = _Call(lambda: function(*arguments, **named))
+        calls.put(call)
+        return await call.done
+
+    loop = running_loop()
+    outcome = run_coroutine_threadsafe(work(here), loop)
+    outcome.add_done_callback(lambda _: calls.put(None))
+    try:
+        while (call := calls.get()) is not None:
+            loop.call_soon_threadsafe(call.settle, *_perform(call.function))
+    except BaseException:
+        outcome.cancel()
+        raise
+    return outcome.result()
+
+
+class _Call:
+    """A function that the loop wants called, and where it waits for the end."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self.function = function
+        self.done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def settle(self, result: Any, error: Exception | None) -> None:
+        if self.done.done():  # it is where the client was closed meanwhile
+            return
+        if error is None:
+            self.done.set_result(result)
+        else:
+            self.done.set_exception(error)
+
+
+def _perform(function: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    try:
+        result = function()
+    except StopIteration:  # no future takes one: it ends the work as an interrupt does
+        raise
+    except Exception as error:  # noqa: BLE001 - raised where the function is called
+        return None, error
+    if asyncio.iscoroutine(result):  # nothing of it has run: it would count as done
+        result.close()
+        return None, TypeError("a function given to a synchronous call must not be async")
+    return result, None

@@ -1,0 +1,14 @@
+"""What applications build on records: short, and right where several instances work at once.
+
+Each recipe is a class that is made of a view, costs nothing to make, and may be kept or made anew for each use. It
+keeps its records under the keys that its page in docs/recipes names, so that programs in other languages find them.
+Besides what a method names it raises what the calls of ``keepstate.State`` raise.
+
+``keepstate.recipes.sync`` has the same for programs without asyncio.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Records"]
+
+from keepstate.recipes.records import Records

@@ -1,0 +1,172 @@
+"""Each recipe on Redis and PostgreSQL, through two instances at once, by a real clock, with and without asyncio.
+
+A case is written once, against the asynchronous recipe; `made` makes it of that or of the synchronous one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import pytest
+
+import keepstate.recipes.sync
+from keepstate import Client, State, sync
+from keepstate_server.app import Service
+from keepstate_server.config import Settings, SidecarKind
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+STORES = ("redis", "postgresql")
+STYLES = ("asynchronous", "synchronous")
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """One instance's records of a case, by both clients."""
+
+    asynchronous: State[Any]
+    synchronous: sync.State[Any]
+
+
+async def _instance(containers: Any) -> Service:
+    service = Service(
+        Settings(
+            listen="127.0.0.1:0",
+            http_listen=None,
+            sidecar=SidecarKind.DAPR,
+            dapr_grpc_endpoint=containers.daprd.grpc_target,
+            dapr_http_endpoint=containers.daprd.http_endpoint,
+            notice=timedelta(milliseconds=1),
+        )
+    )
+    await service.start()
+    async with asyncio.timeout(30):
+        await service.wait_ready()
+    return service
+
+
+@pytest.fixture(scope="session")
+async def clients(containers: Any) -> AsyncIterator[list[tuple[Client[Any], sync.Client[Any]]]]:
+    """Two instances beside one sidecar, and the clients of each."""
+    services = [await _instance(containers) for _ in range(2)]
+    found = [(Client(f"127.0.0.1:{service.port}"), sync.Client(f"127.0.0.1:{service.port}")) for service in services]
+    yield found
+    for asynchronous, synchronous in found:
+        await asynchronous.close()
+        await asyncio.to_thread(synchronous.close)
+    for service in services:
+        await service.stop()
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest) -> str:
+    """The store that the case runs on."""
+    return str(request.param)
+
+
+@pytest.fixture(params=STYLES)
+def style(request: pytest.FixtureRequest) -> str:
+    """Whether the case runs with asyncio or without."""
+    return str(request.param)
+
+
+@pytest.fixture
+def views(clients: Any, store: str, request: pytest.FixtureRequest) -> tuple[View, View]:
+    """The case's records, through each instance. Their namespace is the case's alone."""
+    namespace = re.sub(r"\W+", "-", request.node.name)
+    one, other = (
+        View(
+            asynchronous=asynchronous.store(store).namespace(namespace),
+            synchronous=synchronous.store(store).namespace(namespace),
+        )
+        for asynchronous, synchronous in clients
+    )
+    return one, other
+
+
+@pytest.fixture
+def one(views: tuple[View, View]) -> View:
+    """The case's records through one instance."""
+    return views[0]
+
+
+@pytest.fixture
+def other(views: tuple[View, View]) -> View:
+    """The same records through the other instance."""
+    return views[1]
+
+
+@pytest.fixture
+def state(one: View) -> State[Any]:
+    """The same records, to look at and to write past the recipe."""
+    return one.asynchronous
+
+
+Make = Callable[Concatenate[Callable[Concatenate[Any, P], R], View, P], R]
+
+
+@pytest.fixture
+def made(style: str) -> Any:
+    """Makes a recipe of a view: `made(recipes.Records, one, "user")`.
+
+    A synchronous one is called in a thread, and functions that it is given, though they are asynchronous, are functions
+    without asyncio to it.
+    """
+
+    def make(kind: Any, view: View, *arguments: Any, **named: Any) -> Any:
+        if style == "asynchronous":
+            return kind(view.asynchronous, *arguments, **named)
+        synchronous = getattr(keepstate.recipes.sync, kind.__name__)
+        return InThreads(synchronous(view.synchronous, *plain(arguments), **plain(named)))
+
+    return make
+
+
+_THREADS = ThreadPoolExecutor(64, thread_name_prefix="case")  # the loop's own pool is too small for 64 that wait
+
+
+class InThreads:
+    """Something synchronous, used as if it were asynchronous: each call runs in a thread."""
+
+    def __init__(self, synchronous: Any) -> None:
+        self._synchronous = synchronous
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._synchronous, name)
+        if not callable(found):
+            return found
+        asynchronous = getattr(getattr(self._synchronous, "_asynchronous", None), name, None)
+        if asynchronous is not None and not inspect.iscoroutinefunction(asynchronous):
+            return found  # needs no waiting in either form
+
+        async def call(*arguments: Any, **named: Any) -> Any:
+            loop = asyncio.get_running_loop()
+            arguments, named = plain(arguments), plain(named)
+            return await loop.run_in_executor(_THREADS, lambda: found(*arguments, **named))
+
+        return call
+
+
+def plain(given: Any) -> Any:
+    """Arguments as a synchronous recipe takes them."""
+    if isinstance(given, tuple):
+        return tuple(plain(each) for each in given)
+    if isinstance(given, dict):
+        return {name: plain(each) for name, each in given.items()}
+    if not inspect.iscoroutinefunction(given):
+        return given
+    loop = asyncio.get_running_loop()
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        wrapped = [InThreads(each) if isinstance(each, sync.Transaction) else each for each in arguments]
+        return asyncio.run_coroutine_threadsafe(given(*wrapped, **named), loop).result(60)
+
+    return call

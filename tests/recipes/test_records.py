@@ -1,0 +1,50 @@
+"""Promises 1, 7 and 8 as records of one kind have them."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from keepstate import State, recipes
+from tests.recipes.conftest import View
+
+pytestmark = pytest.mark.containers
+
+
+async def test_of_100_records_those_that_are_missing_are_said_to_be(made: Any, one: View, other: View) -> None:
+    users = made(recipes.Records, one, "user")
+    await asyncio.gather(*(users.put(number, {"number": number}) for number in range(0, 100, 2)))
+    found, missing = await made(recipes.Records, other, "user").get_many(range(100))
+    assert found == {number: {"number": number} for number in range(0, 100, 2)}
+    assert missing == list(range(1, 100, 2))
+
+
+async def test_a_read_moves_the_expiry_where_it_slides(made: Any, one: View, state: State[Any]) -> None:
+    sliding = made(recipes.Records, one, "session", ttl=timedelta(hours=1), sliding=True)
+    await sliding.put("ada", 1)
+    await state.touch(sliding.key("ada"), ttl=timedelta(minutes=1))
+    assert await sliding.get("ada") == 1
+    record = await state.get_record(sliding.key("ada"))
+    assert record is not None
+    assert record.expire_time is not None
+    assert record.expire_time - await state.now() > timedelta(minutes=59)
+
+
+async def test_a_record_ends_with_its_time_to_live(made: Any, one: View, other: View) -> None:
+    short = made(recipes.Records, one, "short", ttl=timedelta(seconds=1))
+    await short.put("a", [])
+    assert await short.get("a") == []
+    async with asyncio.timeout(10):
+        while await made(recipes.Records, other, "short").get("a") is not None:
+            await asyncio.sleep(0.05)
+
+
+async def test_no_identifier_is_taken_for_another(made: Any, one: View) -> None:
+    users = made(recipes.Records, one, "user")
+    await users.put("a:b", "one")
+    assert await made(recipes.Records, one, "user", "a").get("b") is None
+    assert await users.delete("a:b") is True
+    assert await users.delete("a:b") is False
