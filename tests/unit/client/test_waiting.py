@@ -1,0 +1,123 @@
+"""Work in the loop of synchronous clients that calls functions of the thread that waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from asyncio import run_coroutine_threadsafe
+from concurrent.futures import CancelledError
+from typing import Any
+
+import pytest
+
+from keepstate._loop_thread import running_loop
+from keepstate._waiting import Here, wait_with_calls
+
+
+def test_a_function_runs_in_the_thread_that_waits() -> None:
+    async def work(here: Here) -> tuple[str, str]:
+        return threading.current_thread().name, await here(lambda: threading.current_thread().name)
+
+    loops, functions = wait_with_calls(work)
+    assert functions == threading.current_thread().name != loops
+
+
+def test_work_may_call_several_functions_at_once_and_each_gets_its_own_result() -> None:
+    async def work(here: Here) -> list[int]:
+        return await asyncio.gather(*(here(lambda number: number * 2, number) for number in range(20)))
+
+    assert wait_with_calls(work) == list(range(0, 40, 2))
+
+
+def test_a_function_may_wait_for_other_work() -> None:
+    async def inner(here: Here) -> int:
+        return await here(lambda: 7)
+
+    async def outer(here: Here) -> int:
+        return await here(wait_with_calls, inner) + 1
+
+    assert wait_with_calls(outer) == 8
+
+
+def test_what_a_function_raises_is_raised_in_the_work_which_may_tidy_up() -> None:
+    error, seen = ValueError("no"), list[BaseException]()
+
+    def fail() -> None:
+        raise error
+
+    async def work(here: Here) -> None:
+        try:
+            await here(fail)
+        except ValueError as raised:
+            seen.append(raised)
+            raise
+
+    with pytest.raises(ValueError, match="no") as caught:
+        wait_with_calls(work)
+    assert caught.value is error
+    assert seen == [error]
+
+
+class Interrupted(BaseException):
+    """As KeyboardInterrupt is, but that pytest ends for that."""
+
+
+@pytest.mark.parametrize("error", [Interrupted(), StopIteration()])
+def test_what_may_not_pass_through_the_loop_cancels_the_work(error: BaseException) -> None:
+    over = threading.Event()
+
+    def fail() -> None:
+        raise error
+
+    async def work(here: Here) -> None:
+        try:
+            await here(fail)
+        except asyncio.CancelledError:
+            over.set()
+            raise
+
+    with pytest.raises(type(error)) as caught:
+        wait_with_calls(work)
+    assert caught.value is error
+    assert over.wait(10)
+
+
+def test_an_asynchronous_function_is_refused() -> None:
+    async def asynchronous() -> None: ...
+
+    async def work(here: Here) -> Any:
+        return await here(asynchronous)
+
+    with pytest.raises(TypeError, match="must not be async"):
+        wait_with_calls(work)
+
+
+def test_work_that_is_cancelled_waits_for_no_function() -> None:
+    """As it is where the client is closed in the middle: the function ends, and its result is nobody's."""
+    running, go_on = threading.Event(), threading.Event()
+    tasks = list[asyncio.Task[Any] | None]()
+
+    def slow() -> int:
+        running.set()
+        assert go_on.wait(10)
+        return 1
+
+    async def work(here: Here) -> int:
+        tasks.append(asyncio.current_task())
+        return await here(slow)
+
+    async def cancel() -> None:
+        (task,) = tasks
+        assert task is not None
+        task.cancel()
+
+    def end() -> None:
+        assert running.wait(10)
+        run_coroutine_threadsafe(cancel(), running_loop()).result(10)
+        go_on.set()
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    with pytest.raises(CancelledError):
+        wait_with_calls(work)
+    ending.join(10)
