@@ -86,6 +86,22 @@ class Transactions(Generic[V]):
             if not await self._connection.pause(self._connection.retry.pause(made - 1), time):
                 raise conflict
 
+    def within(self, tx: Transaction[Any]) -> Transaction[V]:
+        """This view's records as part of a transaction that another view of the same client began.
+
+        ::
+
+            async def order(tx: Transaction[Any]) -> None:
+                tx.put("order:7", {"item": "tea"})
+                state.namespace("stock").within(tx).increment("tea", -1, minimum=0)
+
+            await state.namespace("orders").transaction(order)
+
+        Raises:
+            ValueError: the transaction is another client's.
+        """
+        return tx._as_seen_by(self._connection, self._scope)  # noqa: SLF001 - one class in two modules
+
     async def transact(
         self,
         *,

@@ -37,6 +37,10 @@ class Try:
         self._writes: dict[RecordName, _Write] = {}
         self._over = False
 
+    def is_of(self, connection: Connection) -> bool:
+        """Whether it is sent by this connection."""
+        return self._connection is connection
+
     async def read(self, request: pb.GetRequest) -> record_pb2.Record | None:
         """Read a record for the first time, or say again what was read; of one that was written, what was written.
 

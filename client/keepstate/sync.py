@@ -140,6 +140,13 @@ class State(Generic[V]):
 
         return wait_with_calls(in_this_thread)
 
+    def within(self, tx: Transaction[Any]) -> Transaction[V]:
+        """This view's records as part of a transaction that another view of the same client began.
+
+        Everything else is as ``keepstate.State.within`` says.
+        """
+        return Transaction(self._asynchronous.within(tx.asynchronous))
+
 
 class Client(State[V]):
     """A client of the state service for programs without asyncio.

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar, overload
 
 from keepstate import _messages as messages
+from keepstate._connection import Connection
 from keepstate._tries import Try
 from keepstate.codecs import Codec
 from keepstate.operations import Append, Delete, Get, Increment, MergePatch, Put, Update
@@ -47,6 +48,11 @@ class Transaction(Generic[V]):
     def using(self, codec: Codec[W]) -> Transaction[W]:
         """The same transaction, namespace and store with another codec."""
         return Transaction(self._try, replace(self._scope, codec=codec))
+
+    def _as_seen_by(self, connection: Connection, scope: messages.Scope) -> Transaction[Any]:
+        if not self._try.is_of(connection):
+            raise ValueError("the transaction is another client's than the view")
+        return Transaction(self._try, scope)
 
     @overload
     async def get(self, key: str) -> V | None: ...

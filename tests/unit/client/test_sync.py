@@ -205,6 +205,7 @@ def test_a_transaction_runs_in_the_callers_thread_and_returns_what_its_function_
         tx.namespace("audit").append("moves", [30], max_length=10)
         tx.using(Text()).put("note", "moved")
         tx.store("redis").increment("moves")
+        state.namespace("marks").within(tx).put("moved", True)
         tx.merge_patch("about", {"by": "Ada"})
         tx.update(Increment("count"))
         tx.delete("nobody")
@@ -215,6 +216,7 @@ def test_a_transaction_runs_in_the_callers_thread_and_returns_what_its_function_
     assert (left, thread) == (70, threading.current_thread())
     assert {name: record.value for name, record in state.snapshot(["one", "other"]).items()} == {"one": 70, "other": 30}
     assert state.namespace("audit").get("moves") == [30]
+    assert state.namespace("marks").get("moved") is True
     assert state.using(Text()).get("note") == "moved"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, assert_type
 
 import grpc
 import pytest
@@ -19,6 +19,7 @@ from keepstate import (
     Put,
     RecordName,
     Retry,
+    Text,
     Transaction,
 )
 from keepstate.v1 import record_pb2
@@ -203,6 +204,32 @@ async def test_an_unknown_outcome_is_no_reason_to_run_again(
 
 
 # Reading alone.
+
+
+async def test_any_view_of_the_client_takes_part(state: Client[Any]) -> None:
+    texts = state.namespace("notes").store("redis").using(Text())
+
+    async def work(tx: Tx) -> str | None:
+        tx.put("a", {"n": 1})
+        notes = assert_type(texts.within(tx.namespace("elsewhere")), Transaction[str])
+        before = await notes.get("a")
+        notes.put("a", "noted")
+        return before
+
+    await texts.put("a", "before")
+    assert await state.transaction(work) == "before"
+    assert await state.get("a") == {"n": 1}
+    assert await texts.get("a") == "noted"
+
+
+async def test_a_view_of_another_client_takes_no_part(state: Client[Any], address: str) -> None:
+    async with Client(address) as other:
+
+        async def work(tx: Tx) -> None:
+            other.within(tx).put("a", 1)
+
+        with pytest.raises(ValueError, match="another client's"):
+            await state.transaction(work)
 
 
 async def test_reading_alone_is_verified(state: Client[Any], service: FakeService, pauses: list[float]) -> None:
