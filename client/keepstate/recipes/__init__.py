@@ -9,6 +9,7 @@ Besides what a method names it raises what the calls of ``keepstate.State`` rais
 
 from __future__ import annotations
 
-__all__ = ["Records"]
+__all__ = ["FormDrafts", "Records", "Sessions"]
 
 from keepstate.recipes.records import Records
+from keepstate.recipes.sessions import FormDrafts, Sessions

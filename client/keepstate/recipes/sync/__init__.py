@@ -6,6 +6,7 @@ thread that waits.
 
 from __future__ import annotations
 
-__all__ = ["Records"]
+__all__ = ["FormDrafts", "Records", "Sessions"]
 
 from keepstate.recipes.sync.records import Records
+from keepstate.recipes.sync.sessions import FormDrafts, Sessions
