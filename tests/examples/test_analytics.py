@@ -3,111 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
-from typing import Any, Self
 
 import pytest
-import yaml
 
 from tests.examples.conftest import ROOT
+from tests.support.apps import App, apps_of, components_of, eventually
 from tests.support.containers import Containers
-from tests.support.servers import DaprContainer
 from tests.support.service import ServiceProcess
 
 pytestmark = pytest.mark.containers
 
 EXAMPLE = ROOT / "examples" / "analytics"
 README = (EXAMPLE / "README.md").read_text()
-APPS: Mapping[str, Any] = {app["appID"]: app for app in yaml.safe_load((EXAMPLE / "dapr.yaml").read_text())["apps"]}
-
-
-class Program:
-    """One of the services as a process, which a test can end and start again, and its sidecar."""
-
-    def __init__(
-        self, containers: Containers, app_id: str, *, port: int, log: Path, alias: str, keepstate: str
-    ) -> None:
-        gateway = containers.network.gateway  # where the sidecar, in its container, finds the process
-        self.sidecar = DaprContainer(
-            containers.images.daprd,
-            containers.network,
-            app_id=app_id,
-            alias=alias,
-            resources_path=EXAMPLE / "components",
-            arguments=("--app-protocol=grpc", f"--app-port={port}", f"--app-channel-address={gateway}"),
-        )
-        self._address = (gateway, port)
-        self._log = log
-        program, *arguments = APPS[app_id]["command"]
-        assert program == ".venv/bin/python"
-        self._command = [sys.executable, *arguments]
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("KEEPSTATE_", "DAPR_"))}
-        self._environment = {
-            **inherited,
-            "APP_PORT": str(port),
-            "APP_CHANNEL_ADDRESS": gateway,
-            "DAPR_RUNTIME_HOST": self.sidecar.address,
-            "DAPR_HTTP_PORT": str(self.sidecar.http_port),
-            "DAPR_GRPC_PORT": str(self.sidecar.port),
-            "KEEPSTATE_ADDRESS": keepstate,
-        }
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> Self:
-        """Starts the process, and waits until it can be called."""
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
-        eventually(self._listens)
-        return self
-
-    def end(self, number: signal.Signals = signal.SIGKILL) -> int:
-        assert self._process is not None
-        self._process.send_signal(number)
-        return self._process.wait(10)
-
-    def close(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self.end()
-        self.sidecar.stop()
-
-    def call(self, method: str, **fields: str) -> Mapping[str, Any]:
-        """Calls by the sidecar's HTTP API, as anybody would."""
-        path = f"/v1.0/invoke/{self.sidecar.app_id}/method/{method}"
-        status, answer = self.sidecar.http("POST", path, json.dumps(fields).encode())
-        assert status == 200, answer
-        found: Mapping[str, Any] = json.loads(answer)
-        return found
-
-    def _listens(self) -> bool:
-        assert self._process is not None
-        assert self._process.poll() is None, self._log.read_text()
-        with socket.create_connection(self._address, timeout=1):
-            return True
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 30) -> None:
-    """Waits until something holds. OSError and what is not so yet count as no."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            if holds():
-                return
-        except (OSError, AssertionError):
-            if time.monotonic() > deadline:
-                raise
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+APPS = {app["appID"]: app for app in apps_of(EXAMPLE)}
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +31,7 @@ def stack() -> Iterator[ExitStack]:
         yield running
 
 
-Start = Callable[..., Program]
+Start = Callable[..., App]
 
 
 @pytest.fixture(scope="module")
@@ -128,11 +43,7 @@ def keepstate(
 ) -> ServiceProcess:
     """Keepstate beside its sidecar, with the Redis of this run in the place of the component's."""
     folder = tmp_path_factory.mktemp("keepstate")
-    text = (EXAMPLE / "components" / "redis.yaml").read_text()
-    assert "localhost:6379" in text
-    (folder / "components").mkdir()
-    (folder / "components" / "redis.yaml").write_text(text.replace("localhost:6379", containers.redis.target))
-    sidecar = containers.sidecar("keepstate", resources_path=folder / "components")
+    sidecar = containers.sidecar("keepstate", resources_path=components_of(EXAMPLE, containers, folder))
     stack.callback(sidecar.stop)
     ports = (unused_tcp_port_factory(), unused_tcp_port_factory())
     settings = {"DAPR_GRPC_ENDPOINT": sidecar.grpc_target, "DAPR_HTTP_ENDPOINT": sidecar.http_endpoint}
@@ -152,10 +63,16 @@ def start(
     """Starts a service and its sidecar."""
     folder = tmp_path_factory.mktemp("analytics")
 
-    def start(app_id: str, alias: str) -> Program:
-        port = unused_tcp_port_factory()
-        log = folder / f"{alias}.log"
-        program = Program(containers, app_id, port=port, log=log, alias=alias, keepstate=keepstate.address)
+    def start(app_id: str, alias: str) -> App:
+        program = App(
+            containers,
+            APPS[app_id],
+            components=EXAMPLE / "components",
+            port=unused_tcp_port_factory(),
+            log=folder / f"{alias}.log",
+            alias=alias,
+            keepstate=keepstate.address,
+        )
         stack.callback(program.close)
         program.sidecar.start()  # the SDK's client waits for it
         return program.start()
@@ -164,12 +81,12 @@ def start(
 
 
 @pytest.fixture(scope="module")
-def analytics(start: Start) -> Program:
+def analytics(start: Start) -> App:
     return start("analytics", "analytics-one")
 
 
 @pytest.fixture(scope="module")
-def chat(start: Start) -> Program:
+def chat(start: Start) -> App:
     return start("chat", "chat")
 
 
@@ -184,7 +101,7 @@ def test_the_readme_and_the_template_name_the_same_ports() -> None:
         assert " ".join(APPS[app_id]["command"]) in README
 
 
-def test_what_the_readme_calls_is_answered_as_it_says(analytics: Program, chat: Program) -> None:
+def test_what_the_readme_calls_is_answered_as_it_says(analytics: App, chat: App) -> None:
     asked = re.findall(r"^(curl .*)\n# (.*)$", README, re.MULTILINE)
     assert len(asked) == 8
     for command, told in asked:
@@ -196,7 +113,7 @@ def test_what_the_readme_calls_is_answered_as_it_says(analytics: Program, chat: 
 
 
 def test_counts_survive_the_end_of_all_that_they_stand_on(
-    containers: Containers, keepstate: ServiceProcess, analytics: Program
+    containers: Containers, keepstate: ServiceProcess, analytics: App
 ) -> None:
     analytics.call("initialise")
     for number in range(3):
@@ -215,7 +132,7 @@ def test_counts_survive_the_end_of_all_that_they_stand_on(
     assert analytics.call("record", user="dora", id="3") == {"user": "dora", "count": 4}
 
 
-def test_chat_goes_on_with_0_while_analytics_is_away(analytics: Program, chat: Program) -> None:
+def test_chat_goes_on_with_0_while_analytics_is_away(analytics: App, chat: App) -> None:
     analytics.call("record", user="emil", id="1")
     known = {"text": "Hello emil", "count": 1, "analytics": "here"}
     away = {"text": "Hello emil", "count": 0, "analytics": "away"}
@@ -243,17 +160,17 @@ def test_chat_goes_on_with_0_while_analytics_is_away(analytics: Program, chat: P
         ({"user": "f" * 600, "id": "1"}, "the key has 610 bytes, more than 512"),
     ],
 )
-def test_what_is_wrong_is_answered_by_its_field(analytics: Program, fields: Mapping[str, str], error: str) -> None:
+def test_what_is_wrong_is_answered_by_its_field(analytics: App, fields: Mapping[str, str], error: str) -> None:
     assert analytics.call("record", **fields) == {"error": error}
 
 
-def test_no_sidecar_but_keepstates_has_redis(analytics: Program, chat: Program) -> None:
+def test_no_sidecar_but_keepstates_has_redis(analytics: App, chat: App) -> None:
     for program in (analytics, chat):
         _, body = program.sidecar.http("GET", "/v1.0/metadata")
         assert not json.loads(body).get("components")
 
 
-def test_two_instances_count_together(start: Start, analytics: Program) -> None:
+def test_two_instances_count_together(start: Start, analytics: App) -> None:
     """The last test, since chat's sidecar may then ask either."""
     both = (analytics, start("analytics", "analytics-two"))
     with ThreadPoolExecutor(8) as threads:
