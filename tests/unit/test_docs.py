@@ -47,7 +47,8 @@ def commands(page: Path, program: str) -> list[str]:
     return [line for line in lines if line.startswith(f"{program} ")]
 
 
-WITH_A_CLIENT = [ROOT / "docs" / "clients" / "python.md", *sorted((ROOT / "docs" / "recipes").glob("*.md"))]
+WITH_A_CLIENT = [ROOT / "docs" / "clients" / "python.md", ROOT / "docs" / "adapters.md"]
+WITH_A_CLIENT += sorted((ROOT / "docs" / "recipes").glob("*.md"))
 EXAMPLES = [
     pytest.param(page.name, block, id=f"{page.stem}-{number}")
     for page in WITH_A_CLIENT
