@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,6 +20,7 @@ import keepstate.recipes.sync
 from keepstate import Client, State, sync
 from keepstate_server.app import Service
 from keepstate_server.config import Settings, SidecarKind
+from tests.support.lossy import LossyNetwork, lossy_network
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,16 +55,22 @@ async def _instance(containers: Any) -> Service:
 
 
 @pytest.fixture(scope="session")
-async def clients(containers: Any) -> AsyncIterator[list[tuple[Client[Any], sync.Client[Any]]]]:
-    """Two instances beside one sidecar, and the clients of each."""
+async def addresses(containers: Any) -> AsyncIterator[list[str]]:
+    """Two instances beside one sidecar."""
     services = [await _instance(containers) for _ in range(2)]
-    found = [(Client(f"127.0.0.1:{service.port}"), sync.Client(f"127.0.0.1:{service.port}")) for service in services]
+    yield [f"127.0.0.1:{service.port}" for service in services]
+    for service in services:
+        await service.stop()
+
+
+@pytest.fixture(scope="session")
+async def clients(addresses: list[str]) -> AsyncIterator[list[tuple[Client[Any], sync.Client[Any]]]]:
+    """The clients of each instance."""
+    found = [(Client(address), sync.Client(address)) for address in addresses]
     yield found
     for asynchronous, synchronous in found:
         await asynchronous.close()
         await asyncio.to_thread(synchronous.close)
-    for service in services:
-        await service.stop()
 
 
 @pytest.fixture(params=STORES)
@@ -79,9 +86,14 @@ def style(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def views(clients: Any, store: str, request: pytest.FixtureRequest) -> tuple[View, View]:
-    """The case's records, through each instance. Their namespace is the case's alone."""
-    namespace = re.sub(r"\W+", "-", request.node.name)
+def namespace(request: pytest.FixtureRequest) -> str:
+    """The case's alone."""
+    return re.sub(r"\W+", "-", request.node.name)
+
+
+@pytest.fixture
+def views(clients: Any, store: str, namespace: str) -> tuple[View, View]:
+    """The case's records, through each instance."""
     one, other = (
         View(
             asynchronous=asynchronous.store(store).namespace(namespace),
@@ -102,6 +114,32 @@ def one(views: tuple[View, View]) -> View:
 def other(views: tuple[View, View]) -> View:
     """The same records through the other instance."""
     return views[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mortal(View):
+    """A program of its own with the case's records, which may die."""
+
+    die: Callable[[], Awaitable[None]]
+    """Cuts short what its clients do; nothing comes of them any more."""
+
+    network: LossyNetwork
+    """What lies between its clients and both instances."""
+
+
+@pytest.fixture
+async def mortal(addresses: list[str], store: str, namespace: str) -> AsyncIterator[Mortal]:
+    """The same records through clients that the case may close, and whose answers it may lose. They repeat nothing."""
+    async with lossy_network(*addresses) as (network, address):
+        asynchronous = Client(address, store=store, namespace=namespace, retry=None)
+        synchronous = sync.Client(address, store=store, namespace=namespace, retry=None)
+
+        async def die() -> None:
+            await asynchronous.close()
+            await asyncio.to_thread(synchronous.close)
+
+        yield Mortal(asynchronous=asynchronous, synchronous=synchronous, die=die, network=network)
+        await die()
 
 
 @pytest.fixture
@@ -130,7 +168,8 @@ def made(style: str) -> Any:
     return make
 
 
-_THREADS = ThreadPoolExecutor(64, thread_name_prefix="case")  # the loop's own pool is too small for 64 that wait
+# For 64 calls at once, whose functions call again, and theirs once more: each waits in a thread of its own.
+_THREADS = ThreadPoolExecutor(256, thread_name_prefix="case")
 
 
 class InThreads:

@@ -9,7 +9,8 @@ Besides what a method names it raises what the calls of ``keepstate.State`` rais
 
 from __future__ import annotations
 
-__all__ = ["FormDrafts", "Records", "Sessions"]
+__all__ = ["Done", "FormDrafts", "Once", "Records", "Sessions"]
 
+from keepstate.recipes.once import Done, Once
 from keepstate.recipes.records import Records
 from keepstate.recipes.sessions import FormDrafts, Sessions

@@ -6,7 +6,9 @@ thread that waits.
 
 from __future__ import annotations
 
-__all__ = ["FormDrafts", "Records", "Sessions"]
+__all__ = ["Done", "FormDrafts", "Once", "Records", "Sessions"]
 
+from keepstate.recipes.once import Done
+from keepstate.recipes.sync.once import Once
 from keepstate.recipes.sync.records import Records
 from keepstate.recipes.sync.sessions import FormDrafts, Sessions
