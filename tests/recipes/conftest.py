@@ -168,6 +168,12 @@ def made(style: str) -> Any:
     return make
 
 
+@pytest.fixture
+def calls(style: str) -> Callable[[View], Any]:
+    """A view's own calls: `calls(one).transaction(function)`."""
+    return lambda view: view.asynchronous if style == "asynchronous" else InThreads(view.synchronous)
+
+
 # For 64 calls at once, whose functions call again, and theirs once more: each waits in a thread of its own.
 _THREADS = ThreadPoolExecutor(256, thread_name_prefix="case")
 

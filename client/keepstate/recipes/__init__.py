@@ -9,8 +9,25 @@ Besides what a method names it raises what the calls of ``keepstate.State`` rais
 
 from __future__ import annotations
 
-__all__ = ["Done", "FormDrafts", "Once", "Records", "Sessions"]
+__all__ = [
+    "ChatContexts",
+    "ChatHistory",
+    "ChatSessions",
+    "Conversation",
+    "Conversations",
+    "Counters",
+    "Done",
+    "FormDrafts",
+    "Message",
+    "Once",
+    "Records",
+    "Sessions",
+]
 
+from keepstate.recipes.chat import ChatContexts, ChatHistory, ChatSessions
+from keepstate.recipes.conversations import Conversation, Conversations
+from keepstate.recipes.counters import Counters
+from keepstate.recipes.messages import Message
 from keepstate.recipes.once import Done, Once
 from keepstate.recipes.records import Records
 from keepstate.recipes.sessions import FormDrafts, Sessions

@@ -6,9 +6,27 @@ thread that waits.
 
 from __future__ import annotations
 
-__all__ = ["Done", "FormDrafts", "Once", "Records", "Sessions"]
+__all__ = [
+    "ChatContexts",
+    "ChatHistory",
+    "ChatSessions",
+    "Conversation",
+    "Conversations",
+    "Counters",
+    "Done",
+    "FormDrafts",
+    "Message",
+    "Once",
+    "Records",
+    "Sessions",
+]
 
+from keepstate.recipes.conversations import Conversation
+from keepstate.recipes.messages import Message
 from keepstate.recipes.once import Done
+from keepstate.recipes.sync.chat import ChatContexts, ChatHistory, ChatSessions
+from keepstate.recipes.sync.conversations import Conversations
+from keepstate.recipes.sync.counters import Counters
 from keepstate.recipes.sync.once import Once
 from keepstate.recipes.sync.records import Records
 from keepstate.recipes.sync.sessions import FormDrafts, Sessions

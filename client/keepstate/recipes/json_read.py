@@ -1,0 +1,24 @@
+"""A codec for recipes whose values have a form of their own."""
+
+from __future__ import annotations
+
+__all__ = ["JsonRead"]
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from keepstate import Json
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonRead(Json, Generic[T]):
+    """JSON that is made into something as it is read. What ``reading`` raises becomes a ``DecodeError`` of the key."""
+
+    reading: Callable[[Any], T]
+
+    def decode(self, data: bytes) -> T:
+        """What ``reading`` makes of it."""
+        return self.reading(super().decode(data))
