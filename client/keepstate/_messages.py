@@ -289,11 +289,16 @@ def _encode(codec: Codec[Any], key: str, value: Any) -> bytes:
 def _decode(codec: Codec[T], message: record_pb2.Record) -> T:
     key, content_type = message.name.key, message.content_type
     if not codec.reads(content_type):
-        raise DecodeError(f"the record {key!r} is {content_type}, which is not read as {codec.content_type}")
+        raise DecodeError(
+            f"the record {key!r} is {content_type}, which is not read as {codec.content_type}",
+            content_type=content_type,
+        )
     try:
         return codec.decode(message.value)
     except Exception as error:
-        raise DecodeError(f"cannot decode the record {key!r} as {codec.content_type}: {_words(error)}") from error
+        raise DecodeError(
+            f"cannot decode the record {key!r} as {codec.content_type}: {_words(error)}", content_type=content_type
+        ) from error
 
 
 def _words(error: Exception) -> str:

@@ -238,6 +238,11 @@ class EncodeError(KeepstateError):
 class DecodeError(KeepstateError):
     """The record is there, but the codec cannot decode it, or it holds another content type."""
 
+    _: KW_ONLY
+
+    content_type: str = ""
+    """What the record's writer said it is. Empty: nothing."""
+
 
 @dataclass(eq=False)
 class PartialFailure(KeepstateError):

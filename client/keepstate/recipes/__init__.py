@@ -10,6 +10,8 @@ Besides what a method names it raises what the calls of ``keepstate.State`` rais
 from __future__ import annotations
 
 __all__ = [
+    "AnalyticsCache",
+    "Cache",
     "ChatContexts",
     "ChatHistory",
     "ChatSessions",
@@ -22,8 +24,11 @@ __all__ = [
     "Once",
     "Records",
     "Sessions",
+    "TaskCache",
+    "UserCache",
 ]
 
+from keepstate.recipes.cache import AnalyticsCache, Cache, TaskCache, UserCache
 from keepstate.recipes.chat import ChatContexts, ChatHistory, ChatSessions
 from keepstate.recipes.conversations import Conversation, Conversations
 from keepstate.recipes.counters import Counters

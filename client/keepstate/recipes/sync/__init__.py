@@ -7,6 +7,8 @@ thread that waits.
 from __future__ import annotations
 
 __all__ = [
+    "AnalyticsCache",
+    "Cache",
     "ChatContexts",
     "ChatHistory",
     "ChatSessions",
@@ -19,11 +21,14 @@ __all__ = [
     "Once",
     "Records",
     "Sessions",
+    "TaskCache",
+    "UserCache",
 ]
 
 from keepstate.recipes.conversations import Conversation
 from keepstate.recipes.messages import Message
 from keepstate.recipes.once import Done
+from keepstate.recipes.sync.cache import AnalyticsCache, Cache, TaskCache, UserCache
 from keepstate.recipes.sync.chat import ChatContexts, ChatHistory, ChatSessions
 from keepstate.recipes.sync.conversations import Conversations
 from keepstate.recipes.sync.counters import Counters
