@@ -117,6 +117,13 @@ async def test_what_an_update_does_not_name_stays_to_the_letter(api: Api) -> Non
     assert b"[" + numbers + b"]" in (await api.update(members, merge(patch=b'{"a": 1.0}'))).record.value
 
 
+async def test_members_stay_in_their_order_and_new_ones_come_last(api: Api) -> None:
+    key = api.key()
+    for patch in (b'{"b": 1, "a": 1}', b'{"9": 1}', b'{"a": 2, "0": 1}', b'{"b": null}', b'{"c": 1, "b": 3}'):
+        await api.update(key, merge(patch=patch))
+    assert await api.value(key) == b'{"a":2,"9":1,"0":1,"c":1,"b":3}'
+
+
 async def test_an_update_takes_over_another_programs_value(api: Api, backend: Backend, store: str) -> None:
     key = api.key()
     item = StateItem(key=stored_key("", key), value=b"41", etag=None, ttl_seconds=None)

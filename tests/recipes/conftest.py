@@ -36,6 +36,10 @@ class View:
     asynchronous: State[Any]
     synchronous: sync.State[Any]
 
+    def called(self, style: str) -> Any:
+        """The one of the two, with calls to await."""
+        return self.asynchronous if style == "asynchronous" else InThreads(self.synchronous)
+
 
 async def _instance(containers: Any) -> Service:
     service = Service(

@@ -22,11 +22,15 @@ __all__ = [
     "FormDrafts",
     "Message",
     "Once",
+    "Queue",
+    "QueueFull",
     "Records",
     "Sessions",
+    "Taken",
     "TaskCache",
     "UserCache",
 ]
+
 
 from keepstate.recipes.cache import AnalyticsCache, Cache, TaskCache, UserCache
 from keepstate.recipes.chat import ChatContexts, ChatHistory, ChatSessions
@@ -34,5 +38,6 @@ from keepstate.recipes.conversations import Conversation, Conversations
 from keepstate.recipes.counters import Counters
 from keepstate.recipes.messages import Message
 from keepstate.recipes.once import Done, Once
+from keepstate.recipes.queue import Queue, QueueFull, Taken
 from keepstate.recipes.records import Records
 from keepstate.recipes.sessions import FormDrafts, Sessions

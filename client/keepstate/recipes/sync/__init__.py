@@ -19,19 +19,25 @@ __all__ = [
     "FormDrafts",
     "Message",
     "Once",
+    "Queue",
+    "QueueFull",
     "Records",
     "Sessions",
+    "Taken",
     "TaskCache",
     "UserCache",
 ]
 
+
 from keepstate.recipes.conversations import Conversation
 from keepstate.recipes.messages import Message
 from keepstate.recipes.once import Done
+from keepstate.recipes.queue import QueueFull, Taken
 from keepstate.recipes.sync.cache import AnalyticsCache, Cache, TaskCache, UserCache
 from keepstate.recipes.sync.chat import ChatContexts, ChatHistory, ChatSessions
 from keepstate.recipes.sync.conversations import Conversations
 from keepstate.recipes.sync.counters import Counters
 from keepstate.recipes.sync.once import Once
+from keepstate.recipes.sync.queue import Queue
 from keepstate.recipes.sync.records import Records
 from keepstate.recipes.sync.sessions import FormDrafts, Sessions
