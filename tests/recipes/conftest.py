@@ -10,6 +10,7 @@ import inspect
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -17,7 +18,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import pytest
 
 import keepstate.recipes.sync
-from keepstate import Client, State, sync
+from keepstate import Client, Retry, State, sync
 from keepstate_server.app import Service
 from keepstate_server.config import Settings, SidecarKind
 from tests.support.lossy import LossyNetwork, lossy_network
@@ -131,12 +132,11 @@ class Mortal(View):
     """What lies between its clients and both instances."""
 
 
-@pytest.fixture
-async def mortal(addresses: list[str], store: str, namespace: str) -> AsyncIterator[Mortal]:
-    """The same records through clients that the case may close, and whose answers it may lose. They repeat nothing."""
+@asynccontextmanager
+async def _program(addresses: list[str], store: str, namespace: str, retry: Retry | None) -> AsyncIterator[Mortal]:
     async with lossy_network(*addresses) as (network, address):
-        asynchronous = Client(address, store=store, namespace=namespace, retry=None)
-        synchronous = sync.Client(address, store=store, namespace=namespace, retry=None)
+        asynchronous = Client(address, store=store, namespace=namespace, retry=retry)
+        synchronous = sync.Client(address, store=store, namespace=namespace, retry=retry)
 
         async def die() -> None:
             await asynchronous.close()
@@ -144,6 +144,22 @@ async def mortal(addresses: list[str], store: str, namespace: str) -> AsyncItera
 
         yield Mortal(asynchronous=asynchronous, synchronous=synchronous, die=die, network=network)
         await die()
+
+
+@pytest.fixture
+async def mortal(addresses: list[str], store: str, namespace: str) -> AsyncIterator[Mortal]:
+    """The same records through clients that the case may close, and whose answers it may lose. They repeat nothing."""
+    async with _program(addresses, store, namespace, None) as program:
+        yield program
+
+
+@pytest.fixture
+async def lossy(addresses: list[str], store: str, namespace: str) -> AsyncIterator[Mortal]:
+    """The same records through clients that every third answer does not reach, and that ask again."""
+    quickly = Retry(initial=timedelta(milliseconds=2), limit=timedelta(milliseconds=50))
+    async with _program(addresses, store, namespace, quickly) as program:
+        program.network.loses = lambda number: number % 3 == 0
+        yield program
 
 
 @pytest.fixture

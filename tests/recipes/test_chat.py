@@ -11,7 +11,7 @@ import pytest
 
 from keepstate import DecodeError, State, UpdateNotApplicable, recipes
 from keepstate.recipes import Message
-from tests.recipes.conftest import View
+from tests.recipes.conftest import Mortal, View
 
 pytestmark = pytest.mark.containers
 
@@ -89,6 +89,40 @@ async def test_of_64_writers_at_once_nothing_is_lost_or_torn_apart(made: Any, on
     assert [message.role for message in kept] == ["user", "assistant"] * 64
     assert contents(kept[::2]) == contents(kept[1::2])
     assert sorted(map(int, contents(kept[::2]))) == list(range(64))
+
+
+async def test_a_message_whose_answer_was_lost_is_there_once(made: Any, lossy: Mortal, other: View) -> None:
+    history = made(recipes.ChatHistory, lossy)
+    for number in range(12):
+        await history.append("ada", "user", f"{number}")
+    assert lossy.network.lost >= 4
+    assert contents(await made(recipes.ChatHistory, other).read("ada")) == [f"{number}" for number in range(12)]
+
+
+async def test_of_a_program_that_dies_all_that_was_acknowledged_is_there_and_nothing_twice(
+    made: Any, mortal: Mortal, other: View
+) -> None:
+    history = made(recipes.ChatHistory, mortal, keep=10_000)
+    acknowledged: list[str] = []
+    enough = asyncio.Event()
+
+    async def write(writer: int) -> None:
+        for number in itertools.count():
+            await history.append("ada", "user", f"{writer}-{number}")
+            acknowledged.append(f"{writer}-{number}")
+            if len(acknowledged) == 40:
+                enough.set()
+
+    writers = [asyncio.create_task(write(writer)) for writer in range(4)]
+    async with asyncio.timeout(30):
+        await enough.wait()
+    await mortal.die()
+    ended = await asyncio.gather(*writers, return_exceptions=True)
+    assert all(isinstance(each, Exception | asyncio.CancelledError) for each in ended)
+    kept = contents(await made(recipes.ChatHistory, other).read("ada", last=10_000))
+    assert len(set(kept)) == len(kept)
+    assert set(acknowledged) <= set(kept)
+    assert len(kept) <= len(acknowledged) + len(writers)
 
 
 async def test_a_history_is_cleared_and_of_another_user_is_not(made: Any, one: View) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from keepstate import DecodeError, InvalidArgument, State, recipes
-from tests.recipes.conftest import View
+from tests.recipes.conftest import Mortal, View
 
 pytestmark = pytest.mark.containers
 
@@ -50,6 +50,15 @@ async def test_of_many_writers_at_once_nothing_is_lost_or_torn_apart(made: Any, 
     assert [message.role for message in found.messages] == ["user", "assistant"] * writers
     assert [each.content for each in found.messages[::2]] == [each.content for each in found.messages[1::2]]
     assert {int(each.content) for each in found.messages} == set(range(writers))
+
+
+async def test_a_message_whose_answer_was_lost_is_there_once(made: Any, lossy: Mortal, other: View) -> None:
+    conversations = made(recipes.Conversations, lossy)
+    for number in range(12):
+        await conversations.append("ada", 7, "user", f"{number}")
+    assert lossy.network.lost >= 4
+    found = await made(recipes.Conversations, other).read("ada", 7)
+    assert [each.content for each in found.messages] == [f"{number}" for number in range(12)]
 
 
 async def test_a_conversation_keeps_its_last_messages_and_each_renews_its_time_to_live(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from keepstate import DecodeError, State, UpdateNotApplicable, recipes
-from tests.recipes.conftest import View
+from tests.recipes.conftest import Mortal, View
 
 pytestmark = pytest.mark.containers
 
@@ -33,6 +33,15 @@ async def test_of_64_increments_at_once_each_counts_and_is_told_a_number_of_its_
     told = await asyncio.gather(*(counters.increment("ada") for _, counters in zip(range(64), itertools.cycle(both))))
     assert sorted(told) == list(range(1, 65))
     assert await both[0].read("ada") == 64
+
+
+async def test_what_was_added_counts_once_also_where_the_answer_was_lost(made: Any, lossy: Mortal, other: View) -> None:
+    counters = made(recipes.Counters, lossy, "count")
+    for user in ["alice"] * 5 + ["bob"] * 3:
+        await counters.increment(user)
+    assert lossy.network.lost >= 2
+    found = await made(recipes.Counters, other, "count").read_many(["alice", "bob", "charlie"])
+    assert found == ({"alice": 5, "bob": 3}, ["charlie"])
 
 
 async def test_a_count_of_0_is_found_and_a_deleted_one_begins_anew(made: Any, one: View, state: State[Any]) -> None:
