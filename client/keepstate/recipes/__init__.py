@@ -26,9 +26,12 @@ __all__ = [
     "QueueFull",
     "Records",
     "Sessions",
+    "Step",
+    "StepTaken",
     "Taken",
     "TaskCache",
     "UserCache",
+    "Workflow",
 ]
 
 
@@ -41,3 +44,4 @@ from keepstate.recipes.once import Done, Once
 from keepstate.recipes.queue import Queue, QueueFull, Taken
 from keepstate.recipes.records import Records
 from keepstate.recipes.sessions import FormDrafts, Sessions
+from keepstate.recipes.workflow import Step, StepTaken, Workflow

@@ -23,9 +23,12 @@ __all__ = [
     "QueueFull",
     "Records",
     "Sessions",
+    "Step",
+    "StepTaken",
     "Taken",
     "TaskCache",
     "UserCache",
+    "Workflow",
 ]
 
 
@@ -41,3 +44,5 @@ from keepstate.recipes.sync.once import Once
 from keepstate.recipes.sync.queue import Queue
 from keepstate.recipes.sync.records import Records
 from keepstate.recipes.sync.sessions import FormDrafts, Sessions
+from keepstate.recipes.sync.workflow import Workflow
+from keepstate.recipes.workflow import Step, StepTaken
