@@ -10,7 +10,7 @@ import inspect
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -209,15 +209,35 @@ class InThreads:
         if not callable(found):
             return found
         asynchronous = getattr(getattr(self._synchronous, "_asynchronous", None), name, None)
+        if asynchronous is not None and inspect.isasyncgenfunction(inspect.unwrap(asynchronous)):
+            return lambda *arguments, **named: _entered(found(*plain(arguments), **plain(named)))
         if asynchronous is not None and not inspect.iscoroutinefunction(asynchronous):
             return found  # needs no waiting in either form
+        return lambda *arguments, **named: _in_thread(found, *plain(arguments), **plain(named))
 
-        async def call(*arguments: Any, **named: Any) -> Any:
-            loop = asyncio.get_running_loop()
-            arguments, named = plain(arguments), plain(named)
-            return await loop.run_in_executor(_THREADS, lambda: found(*arguments, **named))
 
-        return call
+async def _in_thread(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    loop = asyncio.get_running_loop()
+    return _shown(await loop.run_in_executor(_THREADS, lambda: function(*arguments, **named)))
+
+
+@asynccontextmanager
+async def _entered(manager: AbstractContextManager[Any]) -> AsyncIterator[Any]:
+    """What is there for a body, which is asynchronous."""
+    found = await _in_thread(manager.__enter__)
+    try:
+        yield found
+    except Exception as error:
+        if not await _in_thread(manager.__exit__, type(error), error, error.__traceback__):
+            raise
+    else:
+        await _in_thread(manager.__exit__, None, None, None)
+
+
+def _shown(given: Any) -> Any:
+    """What a synchronous recipe gives, as if it were asynchronous."""
+    waits = isinstance(given, sync.Transaction) or type(given).__module__.startswith("keepstate.recipes.sync.")
+    return InThreads(given) if waits else given
 
 
 def plain(given: Any) -> Any:
@@ -226,12 +246,13 @@ def plain(given: Any) -> Any:
         return tuple(plain(each) for each in given)
     if isinstance(given, dict):
         return {name: plain(each) for name, each in given.items()}
+    if isinstance(given, InThreads):
+        return given._synchronous
     if not inspect.iscoroutinefunction(given):
         return given
     loop = asyncio.get_running_loop()
 
     def call(*arguments: Any, **named: Any) -> Any:
-        wrapped = [InThreads(each) if isinstance(each, sync.Transaction) else each for each in arguments]
-        return asyncio.run_coroutine_threadsafe(given(*wrapped, **named), loop).result(60)
+        return asyncio.run_coroutine_threadsafe(given(*map(_shown, arguments), **named), loop).result(60)
 
     return call

@@ -10,6 +10,7 @@ Besides what a method names it raises what the calls of ``keepstate.State`` rais
 from __future__ import annotations
 
 __all__ = [
+    "Allowance",
     "AnalyticsCache",
     "Cache",
     "ChatContexts",
@@ -20,10 +21,15 @@ __all__ = [
     "Counters",
     "Done",
     "FormDrafts",
+    "Leader",
+    "Lease",
+    "LeaseLost",
+    "Lock",
     "Message",
     "Once",
     "Queue",
     "QueueFull",
+    "RateLimiter",
     "Records",
     "Sessions",
     "Step",
@@ -34,11 +40,13 @@ __all__ = [
     "Workflow",
 ]
 
-
 from keepstate.recipes.cache import AnalyticsCache, Cache, TaskCache, UserCache
 from keepstate.recipes.chat import ChatContexts, ChatHistory, ChatSessions
 from keepstate.recipes.conversations import Conversation, Conversations
 from keepstate.recipes.counters import Counters
+from keepstate.recipes.leader import Leader
+from keepstate.recipes.limiter import Allowance, RateLimiter
+from keepstate.recipes.lock import Lease, LeaseLost, Lock
 from keepstate.recipes.messages import Message
 from keepstate.recipes.once import Done, Once
 from keepstate.recipes.queue import Queue, QueueFull, Taken

@@ -96,7 +96,8 @@ def test_a_recipe_has_the_same_calls_in_both_forms(asynchronous: type, synchrono
         assert parameters(ours[name]) == parameters(method), name
         assert not inspect.iscoroutinefunction(ours[name]), name
         assert ours[name].__doc__, name
-    assert parameters(synchronous) == parameters(asynchronous)
+    if [name for name, _, _ in parameters(synchronous)] != ["asynchronous"]:  # it is what a call of a recipe returns
+        assert parameters(synchronous) == parameters(asynchronous)
 
 
 def test_every_recipe_has_both_forms() -> None:

@@ -7,6 +7,7 @@ thread that waits.
 from __future__ import annotations
 
 __all__ = [
+    "Allowance",
     "AnalyticsCache",
     "Cache",
     "ChatContexts",
@@ -17,10 +18,15 @@ __all__ = [
     "Counters",
     "Done",
     "FormDrafts",
+    "Leader",
+    "Lease",
+    "LeaseLost",
+    "Lock",
     "Message",
     "Once",
     "Queue",
     "QueueFull",
+    "RateLimiter",
     "Records",
     "Sessions",
     "Step",
@@ -31,8 +37,9 @@ __all__ = [
     "Workflow",
 ]
 
-
 from keepstate.recipes.conversations import Conversation
+from keepstate.recipes.limiter import Allowance
+from keepstate.recipes.lock import LeaseLost
 from keepstate.recipes.messages import Message
 from keepstate.recipes.once import Done
 from keepstate.recipes.queue import QueueFull, Taken
@@ -40,6 +47,9 @@ from keepstate.recipes.sync.cache import AnalyticsCache, Cache, TaskCache, UserC
 from keepstate.recipes.sync.chat import ChatContexts, ChatHistory, ChatSessions
 from keepstate.recipes.sync.conversations import Conversations
 from keepstate.recipes.sync.counters import Counters
+from keepstate.recipes.sync.leader import Leader
+from keepstate.recipes.sync.limiter import RateLimiter
+from keepstate.recipes.sync.lock import Lease, Lock
 from keepstate.recipes.sync.once import Once
 from keepstate.recipes.sync.queue import Queue
 from keepstate.recipes.sync.records import Records

@@ -1,0 +1,97 @@
+"""What a lock does by clocks and answers that a real service seldom gives."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import Any
+
+import grpc
+import pytest
+
+from keepstate import Client, Unavailable
+from keepstate.recipes import Lease, Lock
+from tests.unit.client.fake_service import FakeService, refusal
+
+HOUR = timedelta(hours=1)
+
+
+async def taken(state: Client[Any]) -> Lease:
+    lease = await Lock(state, "report", lease=HOUR).try_acquire()
+    assert lease is not None
+    return lease
+
+
+@pytest.mark.parametrize("clock", ["monotonic", "time"])
+async def test_a_lease_is_over_when_either_clock_says_so(
+    state: Client[Any], monkeypatch: pytest.MonkeyPatch, clock: str
+) -> None:
+    lease = await taken(state)
+    tell = getattr(time, clock)
+    monkeypatch.setattr(time, clock, lambda: tell() + 3599)
+    assert timedelta() < lease.left <= timedelta(seconds=1)
+    monkeypatch.setattr(time, clock, lambda: tell() + 3601)
+    assert lease.left == timedelta()
+    assert not lease.held
+
+
+async def test_a_clock_that_is_set_back_does_not_make_a_lease_longer(
+    state: Client[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = await taken(state)
+    tell = time.time
+    monkeypatch.setattr(time, "time", lambda: tell() - 3600)
+    assert lease.left <= HOUR
+
+
+async def test_the_time_that_the_call_took_is_not_held(
+    state: Client[Any], service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell = time.time
+
+    async def slow(request: Any, context: Any) -> None:
+        monkeypatch.setattr(time, "time", lambda: tell() + 600)
+
+    service.script.append(slow)
+    lease = await taken(state)
+    assert lease.left <= HOUR - timedelta(minutes=10)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_lock_whose_answers_were_lost_is_its_holders(
+    state: Client[Any], service: FakeService, pauses: list[float], times: int
+) -> None:
+    service.lose_replies(times)
+    lease = await taken(state)
+    assert lease.token == 1
+    await lease.renew()
+
+
+async def test_a_lock_that_may_be_anybodys_is_not_taken_for_ones_own(state: Client[Any], service: FakeService) -> None:
+    unknown = refusal(grpc.StatusCode.UNKNOWN, "OUTCOME_UNKNOWN", metadata={"for_good": "true"})
+    service.script.append(unknown)
+    assert await Lock(state, "report").try_acquire() is None, "nobody has it, as far as can be told"
+    await state.put("lock:report", {"holder": "another"})
+    service.script.append(unknown)
+    assert await Lock(state, "report").try_acquire() is None
+
+
+async def test_a_lease_that_could_not_be_renewed_is_as_long_as_before(state: Client[Any], service: FakeService) -> None:
+    lease = await taken(state)
+    left = lease.left
+    service.script.extend([refusal(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")] * 100)
+    with pytest.raises(Unavailable):
+        await lease.renew(timeout=timedelta(milliseconds=50))
+    assert lease.held
+    assert lease.left < left
+
+
+async def test_bad_arguments_are_named(state: Client[Any], address: str) -> None:
+    with pytest.raises(ValueError, match="lease must be longer than nothing"):
+        Lock(state, "report", lease=timedelta())
+    with pytest.raises(ValueError, match="part 2 of the key is empty"):
+        Lock(state, "")
+    async with Client(address) as other:
+        lease = await taken(state)
+        with pytest.raises(ValueError, match="another client's"):
+            await other.transaction(lease.guard_in)
