@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -48,3 +49,23 @@ async def test_no_identifier_is_taken_for_another(made: Any, one: View) -> None:
     assert await made(recipes.Records, one, "user", "a").get("b") is None
     assert await users.delete("a:b") is True
     assert await users.delete("a:b") is False
+
+
+async def test_100_records_come_in_less_than_half_the_time_in_one_call(made: Any, one: View) -> None:
+    users = made(recipes.Records, one, "user")
+    for number in range(100):
+        await users.put(number, {"number": number})
+
+    async def together() -> object:
+        return (await users.get_many(range(100)))[0]
+
+    async def one_by_one() -> object:
+        return {number: await users.get(number) for number in range(100)}
+
+    took: dict[str, list[float]] = {"together": [], "one by one": []}
+    for _ in range(3):  # by turns, so that what else the machine does slows both
+        for way, read in (("together", together), ("one by one", one_by_one)):
+            begun = time.perf_counter()
+            assert await read() == {number: {"number": number} for number in range(100)}
+            took[way].append(time.perf_counter() - begun)
+    assert min(took["together"]) < min(took["one by one"]) / 2, took
