@@ -2,6 +2,4 @@
 
 from __future__ import annotations
 
-from tests.recipes.conftest import clients, one, other, state, store, style, views
-
-__all__ = ["clients", "one", "other", "state", "store", "style", "views"]
+from tests.recipes.conftest import *  # noqa: F403 - all fixtures, for they use each other

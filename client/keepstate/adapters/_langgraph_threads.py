@@ -4,8 +4,9 @@ from __future__ import annotations
 
 __all__ = ["CheckpointTooLarge", "Place", "Stored", "Thread"]
 
+import functools
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 from uuid import uuid4
@@ -21,13 +22,14 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from keepstate import Bytes, Conflict, Json, KeepstateError, NotFound, State, Transaction, key
-from keepstate.operations import Append, Check, Delete, MergePatch, Operation, Put, Update
+from keepstate.operations import Delete, MergePatch, Operation
 
 _TOGETHER_BYTES = 512 * 1024
 _TOGETHER_NAMES = 8 * 1024
 """How much of values and of their keys goes into one transaction, which takes 1 MiB and 16 KiB, beside the rest."""
 
 _BATCH = 500
+_TRIES = 100  # as many as there is time for: the index of a busy thread changes all the time
 
 R = TypeVar("R")
 
@@ -190,25 +192,24 @@ class Thread:
             for channel, version in new_versions.items()
             if channel in values
         }
-        checks = [Check(self._checkpoint_key(Place(parent, place.namespace)), if_exists=True)] if parent else []
         stored = Stored(checkpoint=cast("Checkpoint", rest), metadata=metadata, parent=parent, held=held, record=record)
-        await self._keep(place, stored, new, checks=checks)
 
-    async def _keep(
-        self,
-        place: Place,
-        stored: Stored,
-        values: Mapping[str, bytes],
-        *,
-        checks: Sequence[Check] = (),
-        puts: Sequence[Put] = (),
-    ) -> None:
+        async def keep(tx: Transaction[bytes]) -> None:
+            if parent is not None and not await self._is_there(tx, Place(parent, place.namespace)):
+                raise NotFound(f"the checkpoint {parent!r} before it was deleted")
+            self._keep(tx, place, stored)
+
+        await self._write(place, new, keep)
+
+    async def _is_there(self, tx: Transaction[bytes], place: Place) -> bool:
+        return await tx.get(self._checkpoint_key(place)) is not None
+
+    def _keep(self, tx: Transaction[bytes], place: Place, stored: Stored) -> None:
         run = _run(stored.metadata)
-        updates: list[Update[Any]] = [self._noted({place: {"stored": True, "run": run}})]
+        tx.put(self._checkpoint_key(place), stored.record)
+        tx.update(self._noted({place: {"stored": True, "run": run}}))
         if run is not None:
-            updates.append(MergePatch(self._run_key(run), {self._thread: True}))
-        puts = [Put(self._checkpoint_key(place), stored.record), *puts]
-        await self._write(place, values, checks=checks, puts=puts, updates=updates)
+            tx.merge_patch(self._run_key(run), {self._thread: True})
 
     async def put_writes(self, place: Place, writes: Sequence[tuple[str, Any]], task: str, path: str) -> None:
         """Keep what a task wrote. Of what it writes again the first counts, of errors and interrupts the last.
@@ -224,31 +225,31 @@ class Thread:
             log.append({"task": task, "path": path, "number": number, "channel": channel, "value": name})
             what = f"what the task {task!r} wrote to the channel {channel!r}"
             values[self._write_key(name)] = self._dump(value, what)
-        append = Append(self._writes_key(place), log)
-        try:
-            there = Check(self._checkpoint_key(place), if_exists=True)
-            await self._write(place, values, checks=[there], updates=[append])
-        except NotFound:  # the checkpoint is on its way: until then the index alone would not know of its writes
-            await self._write(place, values, updates=[append, self._noted({place: {}})])
+
+        async def append(tx: Transaction[bytes]) -> None:
+            tx.append(self._writes_key(place), log)
+            if not await self._is_there(tx, place):  # it is on its way: until then the index would not know of these
+                tx.update(self._noted({place: {}}))
+
+        await self._write(place, values, append)
 
     async def _write(
-        self,
-        place: Place,
-        values: Mapping[str, bytes],
-        *,
-        checks: Sequence[Check] = (),
-        puts: Sequence[Put] = (),
-        updates: Sequence[Update[Any]],
+        self, place: Place, values: Mapping[str, bytes], rest: Callable[[Transaction[bytes]], Awaitable[None]]
     ) -> None:
         """Write all of it, and nothing that counts if it is cut short."""
         size, names = sum(map(len, values.values())), sum(len(name.encode()) for name in values)
-        if size > _TOGETHER_BYTES or names > _TOGETHER_NAMES:
+        ahead = size > _TOGETHER_BYTES or names > _TOGETHER_NAMES
+        if ahead:
             # Nothing refers to the values before the transaction. The index has their keys, should it not come to that.
             await self._state.update(self._noted({place: {"keys": dict.fromkeys(values, True)}}))
             await self._state.put_many(values)
-            values = {}
-        together = [Put(name, value) for name, value in values.items()]
-        await self._state.transact(checks=checks, puts=[*together, *puts], updates=updates)
+
+        async def write(tx: Transaction[bytes]) -> None:
+            for name, value in () if ahead else values.items():
+                tx.put(name, value)
+            await rest(tx)
+
+        await self._state.transaction(write, tries=_TRIES)
 
     def _noted(self, entries: Mapping[Place, Mapping[str, Any]]) -> MergePatch:
         patch: dict[str, dict[str, Any]] = {}
@@ -267,8 +268,14 @@ class Thread:
             log = (await self._logs([place])).get(place, [])
             names |= {self._write_key(write["value"]): target._write_key(write["value"]) for write in log}
             values = {names[name]: value for name, value in (await self._state.get_many(names)).items()}
-            puts = [Put(target._writes_key(place), log, codec=Json())] if log else []
-            await target._keep(place, stored, values, puts=puts)
+            await target._write(place, values, functools.partial(target._keep_copy, place, stored, log))
+
+    async def _keep_copy(
+        self, place: Place, stored: Stored, log: Sequence[dict[str, Any]], tx: Transaction[bytes]
+    ) -> None:
+        if log:
+            tx.using(Json()).put(self._writes_key(place), log)
+        self._keep(tx, place, stored)
 
     # Deleting
 
@@ -290,7 +297,7 @@ class Thread:
         await self._delete(self._writes_key(place) for place in chosen)
         await self._delete(self._checkpoint_key(place) for place in chosen)
         await self._forget_runs(_runs(chosen) - _runs(staying))
-        await self._state.transaction(lambda tx: self._forget(tx, chosen), tries=20)
+        await self._state.transaction(lambda tx: self._forget(tx, chosen), tries=_TRIES)
 
     async def _names_of(self, places: Collection[Place]) -> set[str]:
         writes = {self._write_key(write["value"]) for log in (await self._logs(places)).values() for write in log}
