@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from tests.recipes.conftest import *  # noqa: F403 - all fixtures, for they use each other
+from tests.recipes.conftest import *  # noqa: F403 - the fixtures, with those that they are made of
