@@ -27,6 +27,7 @@ __all__ = [
     "Lock",
     "Message",
     "Once",
+    "Outbox",
     "Queue",
     "QueueFull",
     "RateLimiter",
@@ -49,6 +50,7 @@ from keepstate.recipes.limiter import Allowance, RateLimiter
 from keepstate.recipes.lock import Lease, LeaseLost, Lock
 from keepstate.recipes.messages import Message
 from keepstate.recipes.once import Done, Once
+from keepstate.recipes.outbox import Outbox
 from keepstate.recipes.queue import Queue, QueueFull, Taken
 from keepstate.recipes.records import Records
 from keepstate.recipes.sessions import FormDrafts, Sessions

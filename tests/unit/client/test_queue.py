@@ -23,8 +23,9 @@ from keepstate.recipes.queue import _portions
     ],
 )
 def test_what_cannot_be_a_queue_is_refused_when_it_is_made(arguments: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
-        recipes.Queue(Client(), **({"name": "jobs"} | arguments))
+    for kind in (recipes.Queue, recipes.Outbox):
+        with pytest.raises(ValueError, match=complaint):
+            kind(Client(), **({"name": "jobs"} | arguments))
 
 
 @given(st.integers(min_value=0, max_value=10_000))

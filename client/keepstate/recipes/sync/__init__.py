@@ -24,6 +24,7 @@ __all__ = [
     "Lock",
     "Message",
     "Once",
+    "Outbox",
     "Queue",
     "QueueFull",
     "RateLimiter",
@@ -51,6 +52,7 @@ from keepstate.recipes.sync.leader import Leader
 from keepstate.recipes.sync.limiter import RateLimiter
 from keepstate.recipes.sync.lock import Lease, Lock
 from keepstate.recipes.sync.once import Once
+from keepstate.recipes.sync.outbox import Outbox
 from keepstate.recipes.sync.queue import Queue
 from keepstate.recipes.sync.records import Records
 from keepstate.recipes.sync.sessions import FormDrafts, Sessions
