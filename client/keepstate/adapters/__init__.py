@@ -1,1 +1,1 @@
-"""Keepstate as what other libraries keep their state in. Each module needs the extra of its name."""
+"""Keepstate as what other libraries keep their state in. A module that needs the library has an extra."""
