@@ -216,7 +216,7 @@ class InThreads:
         return lambda *arguments, **named: _in_thread(found, *plain(arguments), **plain(named))
 
 
-async def _in_thread(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+async def _in_thread(function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:
     loop = asyncio.get_running_loop()
     return _shown(await loop.run_in_executor(_THREADS, lambda: function(*arguments, **named)))
 
