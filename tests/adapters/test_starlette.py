@@ -22,7 +22,7 @@ from starlette.websockets import WebSocket
 from keepstate import Client, Record, State
 from keepstate.adapters.starlette import SessionMiddleware, rotate
 from keepstate.recipes import Sessions
-from tests.recipes.conftest import View
+from tests.recipes.conftest import Mortal, View
 
 pytestmark = pytest.mark.containers
 
@@ -233,6 +233,16 @@ async def test_requests_of_one_session_keep_each_others_changes(browser: httpx.A
     answers = await asyncio.gather(*asked)
     assert [each.json() for each in answers] == [{"user": "ada", "a": 1, "b": 2}] * 24  # none saw another's
     assert await shown(browser) == {"user": "ada", "b": None} | {f"n{number}": number for number in range(22)}
+
+
+async def test_a_change_whose_answer_was_lost_is_kept_once(lossy: Mortal, state: State[Any]) -> None:
+    app = application(Sessions(lossy.asynchronous, *PREFIX))
+    async with httpx.AsyncClient(transport=Alternating(app), base_url="https://shop") as browser:
+        for number in range(6):
+            await browser.post("/change", json={f"n{number}": number})
+            assert cookie_of(await browser.get(f"/login?user=user{number}")).value
+        assert await shown(browser) == {"user": "user5"} | {f"n{number}": number for number in range(6)}
+        assert lossy.network.lost >= 6
 
 
 async def test_the_expiry_of_session_and_cookie_moves_with_each_use(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from keepstate import State, recipes
-from tests.recipes.conftest import View
+from tests.recipes.conftest import Mortal, View
 
 pytestmark = pytest.mark.containers
 
@@ -115,6 +116,69 @@ async def test_what_comes_after_the_end_does_not_bring_a_session_back(made: Any,
     await asyncio.gather(*changes)
     assert await here.get(session) is None
     assert await there.update(session, {"user": "ada"}) is None
+
+
+async def test_of_calls_whose_answers_were_lost_each_is_done_once(made: Any, lossy: Mortal, other: View) -> None:
+    sessions = made(recipes.Sessions, lossy, *AUTH)
+    seen = [await sessions.create({})]
+    for number in range(6):
+        assert await sessions.update(seen[-1], {f"n{number}": number}) is not None
+        seen.append(await sessions.rotate(seen[-1], {"at": number}))
+    assert lossy.network.lost >= 6
+    elsewhere = made(recipes.Sessions, other, *AUTH)
+    assert await elsewhere.get(seen[-1]) == {"at": 5} | {f"n{number}": number for number in range(6)}
+    assert [await elsewhere.get(each) for each in seen[:-1]] == [None] * 6
+    assert await sessions.end(seen[-1]) is True
+
+
+async def test_of_a_program_that_dies_all_changes_that_were_acknowledged_are_there(
+    made: Any, mortal: Mortal, other: View
+) -> None:
+    sessions = made(recipes.Sessions, mortal, *AUTH)
+    session = await sessions.create({"user": "ada"})
+    acknowledged: set[str] = set()
+    enough = asyncio.Event()
+
+    async def write(writer: int) -> None:
+        for number in itertools.count():
+            name = f"{writer}-{number}"
+            await sessions.update(session, {name: number})
+            acknowledged.add(name)
+            if len(acknowledged) == 20:
+                enough.set()
+
+    writers = [asyncio.create_task(write(writer)) for writer in range(4)]
+    async with asyncio.timeout(30):
+        await enough.wait()
+    await mortal.die()
+    ended = await asyncio.gather(*writers, return_exceptions=True)
+    assert all(isinstance(each, Exception | asyncio.CancelledError) for each in ended)
+    kept = await made(recipes.Sessions, other, *AUTH).get(session)
+    assert kept is not None
+    assert acknowledged | {"user"} <= kept.keys()
+    assert len(kept) <= len(acknowledged) + 1 + len(writers)
+
+
+async def test_of_a_program_that_dies_at_a_login_one_id_at_most_is_a_session(
+    made: Any, mortal: Mortal, other: View
+) -> None:
+    sessions = made(recipes.Sessions, mortal, *AUTH)
+    seen = [await sessions.create({"user": "ada"})]
+
+    async def rotate() -> None:
+        while True:
+            seen.append(await sessions.rotate(seen[-1], {"at": len(seen)}))
+
+    rotating = asyncio.create_task(rotate())
+    async with asyncio.timeout(30):
+        while len(seen) < 10:
+            await asyncio.sleep(0.01)
+    await mortal.die()
+    await asyncio.gather(rotating, return_exceptions=True)
+    elsewhere = made(recipes.Sessions, other, *AUTH)
+    assert [await elsewhere.get(each) for each in seen[:-1]] == [None] * (len(seen) - 1)
+    # The last one that was told, unless the next was applied and could not be told any more.
+    assert await elsewhere.get(seen[-1]) in (None, {"user": "ada", "at": len(seen) - 1})
 
 
 async def test_fields_that_are_saved_at_once_are_all_in_the_draft(made: Any, one: View, other: View) -> None:
