@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from keepstate import Conflict, InvalidArgument, State, UpdateNotApplicable, recipes
+from keepstate import Conflict, InvalidArgument, OutcomeUnknown, State, UpdateNotApplicable, recipes
 from keepstate.recipes import QueueFull, Taken
-from tests.recipes.conftest import View
+from tests.recipes.conftest import Mortal, View
 
 pytestmark = pytest.mark.containers
 
@@ -29,6 +29,20 @@ async def until(ask: Callable[[], Awaitable[Any]]) -> Any:
         while (answer := await ask()) is None:
             await asyncio.sleep(0.05)
         return answer
+
+
+async def until_after(moment: float) -> None:
+    """Until that moment of the machine's clock is over."""
+
+    async def over() -> bool | None:
+        return time.monotonic() > moment + 0.1 or None
+
+    await until(over)
+
+
+def short(made: Any, view: View) -> Any:
+    """The queue as somebody takes from it whose leases end soon."""
+    return made(recipes.Queue, view, "jobs", lease=SHORT)
 
 
 async def test_items_come_in_the_order_put_and_each_to_one_taker(made: Any, one: View, other: View) -> None:
@@ -80,62 +94,80 @@ async def test_of_32_producers_no_more_get_in_than_there_is_room_for(made: Any, 
 async def test_what_a_dead_taker_had_is_given_to_another_before_what_came_later(
     made: Any, one: View, other: View
 ) -> None:
-    jobs, theirs = (made(recipes.Queue, view, "jobs", lease=SHORT) for view in (one, other))
+    jobs, dying, theirs = made(recipes.Queue, one, "jobs"), short(made, one), made(recipes.Queue, other, "jobs")
     for item in "abc":
         await jobs.put(item)
+    assert (await jobs.take()).item == "a"
     began = time.monotonic()
-    first, second = await jobs.take(), await jobs.take()
-    assert (first.item, second.item) == ("a", "b")
-    assert await jobs.done(second)
+    dead = await dying.take()
+    assert dead.item == "b"
 
-    async def a_again() -> Taken[str] | None:
-        taken: Taken[str] | None = await theirs.take()
-        if taken is None or taken.item == "a":
+    async def b_again() -> Taken[str] | None:
+        taken: Taken[str] = await theirs.take()
+        if taken.item == "b":
             return taken
+        assert taken.item == "c"
         assert await theirs.give_back(taken)
         return None
 
-    again = await until(a_again)
+    again = await until(b_again)
     assert time.monotonic() - began > SHORT.total_seconds() - 0.1
-    assert again.id == first.id
-    assert await jobs.done(first) is False, "another has it"
+    assert again.id == dead.id
+    assert await dying.done(dead) is False, "another has it"
     assert await theirs.done(again) is True
-    assert await jobs.done(first) is False, "it is off the queue"
+    assert await dying.done(dead) is False, "it is off the queue"
     assert await theirs.done(again) is False
-    assert (await jobs.take()).item == "c"
+    assert await jobs.size() == 2
+
+
+async def test_where_answers_are_lost_nothing_else_is(made: Any, one: View, mortal: Mortal) -> None:
+    jobs, unheard = (short(made, view) for view in (one, mortal))
+    assert await unheard.take() is None
+
+    async def losing(call: int, of: Awaitable[Any]) -> None:
+        lost = mortal.network.calls + call
+        mortal.network.loses = lambda number: number == lost
+        with pytest.raises(OutcomeUnknown):
+            await of
+
+    await losing(1, unheard.put("a"))
+    assert await jobs.size() == 1
+    began = time.monotonic()
+    await losing(3, unheard.take())  # of the order, the leases, and what takes the item
+    taken = await until(unheard.take)
+    assert time.monotonic() - began > SHORT.total_seconds() - 0.1, "nobody has it, until the lease ends"
+    assert taken.item == "a"
+    await losing(1, unheard.done(taken))
+    assert await jobs.size() == 0
+    assert await unheard.done(taken) is False
+    assert mortal.network.lost == 3
 
 
 async def test_who_is_late_is_done_all_the_same_if_nobody_else_took_the_item(made: Any, one: View) -> None:
-    jobs = made(recipes.Queue, one, "jobs", lease=SHORT)
+    jobs = short(made, one)
     await jobs.put("a")
+    began = time.monotonic()
     late = await jobs.take()
-    await jobs.put("b")
-    ended = time.monotonic() + SHORT.total_seconds() + 0.1
-    assert (await jobs.take()).item == "b"
-
-    async def over() -> bool | None:
-        return time.monotonic() > ended or None
-
-    await until(over)
+    await until_after(began + SHORT.total_seconds())
     assert await jobs.done(late) is True
-    assert await jobs.size() == 1
+    assert await jobs.size() == 0
 
 
 async def test_a_lease_that_is_renewed_does_not_end(made: Any, one: View, other: View) -> None:
-    jobs, theirs = (made(recipes.Queue, view, "jobs", lease=SHORT) for view in (one, other))
+    jobs, dying, theirs = made(recipes.Queue, one, "jobs"), short(made, one), made(recipes.Queue, other, "jobs")
     await jobs.put("a")
-    taken = await jobs.take()
-    ended = time.monotonic() + 1.3 * SHORT.total_seconds()
-    while time.monotonic() < ended:
-        assert await theirs.take() is None
-        renewed = await jobs.renew(taken)
-        assert await jobs.done(taken) is False
-        taken = renewed
-        await asyncio.sleep(0.05)
-    again = await until(theirs.take)
-    assert again.id == taken.id
-    assert await jobs.renew(taken) is None
-    assert await theirs.done(again)
+    taken = await dying.take()
+    began = time.monotonic()
+    renewed = await jobs.renew(taken)
+    assert (renewed.id, renewed.item) == (taken.id, "a")
+    await until_after(began + SHORT.total_seconds())
+    assert await theirs.take() is None
+    assert await jobs.done(taken) is False, "it is renewed"
+    assert await jobs.done(renewed) is True
+    await jobs.put("b")
+    taken = await dying.take()
+    assert (await until(theirs.take)).id == taken.id
+    assert await dying.renew(taken) is None
 
 
 async def test_what_is_given_back_is_the_first_again(made: Any, one: View, other: View) -> None:
@@ -184,7 +216,7 @@ async def test_what_is_put_in_a_transaction_is_there_with_the_rest_of_it_or_not_
 async def test_what_the_work_writes_with_its_end_is_written_once(
     made: Any, style: str, one: View, other: View, state: State[Any]
 ) -> None:
-    jobs, theirs = (made(recipes.Queue, view, "jobs", lease=SHORT) for view in (one, other))
+    jobs, theirs = short(made, one), made(recipes.Queue, other, "jobs")
     await jobs.put("a")
 
     def work(view: View, queue: Any, taken: Taken[str]) -> Callable[[Any], Awaitable[None]]:
