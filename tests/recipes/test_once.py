@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from keepstate import EncodeError, KeepstateError, OutcomeUnknown, State, Transaction, recipes
+from keepstate import DecodeError, EncodeError, KeepstateError, OutcomeUnknown, State, Text, Transaction, recipes
 from keepstate.recipes import Done
 from tests.recipes.conftest import Mortal, View
 
@@ -130,12 +130,26 @@ async def test_where_nobody_could_tell_the_next_delivery_does(
     assert await state.get("processed") == 1
 
 
+async def test_lost_answers_neither_double_an_event_nor_take_it_from_who_is_first(
+    made: Any, lossy: Mortal, state: State[Any]
+) -> None:
+    once = made(recipes.Once, lossy)
+    assert await asyncio.gather(*(once.first(f"first-{number}") for number in range(16))) == [True] * 16
+    done = await asyncio.gather(*(once.run(f"run-{number}", count) for number in range(16)))
+    assert done == [Done(result="counted", repeated=False)] * 16
+    assert await state.get("processed") == 16
+    assert lossy.network.lost >= 7  # of the 16 marks alone
+
+
 async def test_a_mark_that_says_no_result_counts(made: Any, one: View, state: State[Any]) -> None:
     once = made(recipes.Once, one)
     await once.first("1")
     await state.put("event-2", "seen")  # by another program
     for event in ("1", "2"):
         assert await once.run(event, count) == Done(result=None, repeated=True)
+    await state.put("event-3", "seen", codec=Text())  # what is no JSON might be anything
+    with pytest.raises(DecodeError, match="event-3"):
+        await once.run("3", count)
     assert await state.get("processed") is None
 
 

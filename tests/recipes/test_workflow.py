@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -27,7 +28,7 @@ async def finish(tx: Transaction[Any], step: Step) -> None:
 async def add_item(tx: Transaction[Any], step: Step) -> Step:
     """A step that leads to itself."""
     tx.increment("items")
-    return Step("items", step.data + 1)
+    return replace(step, data=step.data + 1)
 
 
 async def test_a_workflow_is_asked_for_step_by_step_and_cleared_at_its_end(
@@ -170,6 +171,16 @@ async def test_where_nobody_could_tell_a_step_is_not_taken_again(
         await workflow.take("ada", begun, give_title)
     assert taken.value.current == Step("description", {"title": "Buy milk"})
     assert await state.get("titles") == 1
+
+
+async def test_lost_answers_double_no_step(made: Any, lossy: Mortal, state: State[Any]) -> None:
+    workflow = made(recipes.Workflow, lossy)
+    step = await workflow.begin("ada", "items", 0)
+    for number in range(1, 17):
+        step = await workflow.take("ada", step, add_item)
+        assert step == Step("items", number)
+    assert await state.get("items") == 16
+    assert lossy.network.lost >= 8
 
 
 async def test_create_task_asks_for_the_title_then_the_description_then_creates_the_task_once(
