@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import timedelta
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import grpc
 import pytest
 
-from keepstate import Client, Unavailable
+import keepstate.recipes.sync
+from keepstate import Client, Unavailable, sync
 from keepstate.recipes import Lease, Lock
 from tests.unit.client.fake_service import FakeService, refusal
 
@@ -95,3 +97,14 @@ async def test_bad_arguments_are_named(state: Client[Any], address: str) -> None
         lease = await taken(state)
         with pytest.raises(ValueError, match="another client's"):
             await other.transaction(lease.guard_in)
+
+
+async def test_an_interrupt_in_the_body_releases_the_lock_and_ends_nothing_else(address: str) -> None:
+    def story() -> None:
+        with sync.Client(address) as state:
+            with pytest.raises(KeyboardInterrupt), keepstate.recipes.sync.Lock(state, "report").hold() as lease:
+                raise KeyboardInterrupt
+            assert not lease.held
+            assert state.get("lock:report") is None
+
+    await asyncio.wait_for(asyncio.to_thread(story), 20)
