@@ -79,6 +79,7 @@ class App:
             "DAPR_HTTP_PORT": str(self.sidecar.http_port),
             "DAPR_GRPC_PORT": str(self.sidecar.port),
             "KEEPSTATE_ADDRESS": keepstate,
+            "PYTHONUNBUFFERED": "1",
         }
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -115,8 +116,13 @@ class App:
     def _listens(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self.log.read_text()
-        with socket.create_connection(self._address, timeout=1):
-            return True
+        return listens(*self._address)
+
+
+def listens(host: str, port: int) -> bool:
+    """Whether something listens there. OSError counts as no."""
+    with socket.create_connection((host, port), timeout=1):
+        return True
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 30) -> None:
