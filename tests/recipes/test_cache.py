@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from keepstate import Bytes, Client, DecodeError, EncodeError, State, Text, recipes
+from keepstate import Bytes, Client, DecodeError, EncodeError, OutcomeUnknown, State, Text, recipes
 from tests.recipes.conftest import InThreads, Mortal, View
 
 pytestmark = pytest.mark.containers
@@ -182,6 +182,35 @@ async def test_who_is_cancelled_while_it_fills_leaves_no_marker(one: View, other
         assert await recipes.Cache(other.asynchronous, "cache").get_or_fill("a", immediate(1)) == 1
 
 
+async def test_who_is_interrupted_while_it_fills_leaves_no_marker(one: View, other: View) -> None:
+    """As by Ctrl-C, in a program without asyncio."""
+
+    class Interrupted(BaseException):
+        pass
+
+    def fill() -> Any:
+        raise Interrupted
+
+    cache = recipes.sync.Cache(one.synchronous, "cache", fill_within=HOUR)
+    with pytest.raises(Interrupted):
+        await asyncio.to_thread(cache.get_or_fill, "a", fill)
+    async with asyncio.timeout(20):
+        assert await recipes.Cache(other.asynchronous, "cache").get_or_fill("a", immediate(1)) == 1
+
+
+async def test_where_the_answer_to_a_marker_is_lost_its_writer_does_not_fill_and_another_does(
+    made: Any, mortal: Mortal, other: View
+) -> None:
+    cache = made(recipes.Cache, mortal, "cache", fill_within=SECOND)
+    assert await cache.find("a") is None
+    mortal.network.loses = lambda number: number == 3  # after two looks, the marker's
+    with pytest.raises(OutcomeUnknown):
+        await cache.get_or_fill("a", never)
+    assert mortal.network.lost == 1
+    async with asyncio.timeout(20):
+        assert await made(recipes.Cache, other, "cache").get_or_fill("a", immediate(1)) == 1
+
+
 async def test_what_the_codec_cannot_encode_is_told_and_leaves_no_marker(made: Any, one: View) -> None:
     cache = made(recipes.Cache, one, "cache", fill_within=HOUR)
     with pytest.raises(EncodeError):
@@ -280,3 +309,5 @@ def test_wrong_arguments_are_refused_at_once() -> None:
             recipes.Cache(state, "cache", fill_within=wrong)
     with pytest.raises(ValueError, match="at least one part"):
         recipes.Cache(state)
+    with pytest.raises(TypeError, match="older must be the parts of a prefix"):
+        recipes.Cache(state, "cache", older="tasks")

@@ -75,10 +75,13 @@ class Cache(Generic[V]):
 
         Raises:
             ValueError: there is no prefix, a part of one is empty, or ``ttl`` or ``fill_within`` is not positive.
+            TypeError: ``older`` is a text instead of parts.
         """
         for name, given in (("ttl", ttl), ("fill_within", fill_within)):
             if given <= timedelta():
                 raise ValueError(f"{name} must be positive, not {given}")
+        if isinstance(older, str):  # each letter would be a part
+            raise TypeError("older must be the parts of a prefix, not a text")
         self._state = state
         self._markers = state.using(Bytes(content_type=_FILLING))
         self._records = Records(state, *prefix, ttl=ttl)
