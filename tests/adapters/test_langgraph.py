@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import operator
+import signal
+import sys
 from collections.abc import AsyncGenerator, Callable
 from typing import Annotated, Any, TypedDict
 from uuid import uuid4
@@ -19,7 +21,17 @@ from langgraph.checkpoint.serde.types import ERROR
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 
-from keepstate import Bytes, Get, KeepstateError, NotFound, Record, State, Unavailable
+from keepstate import (
+    Bytes,
+    Get,
+    Json,
+    KeepstateError,
+    NotFound,
+    Record,
+    State,
+    Unavailable,
+    UpdateNotApplicable,
+)
 from keepstate.adapters.langgraph import AsyncKeepstateSaver, CheckpointTooLarge, KeepstateSaver
 from tests.recipes.conftest import View
 
@@ -126,6 +138,86 @@ async def test_after_a_failure_only_the_task_that_failed_runs_again(saver: Saver
     assert sorted(runs) == ["left", "right", "right"]
 
 
+KILLED = """
+import asyncio, operator, os, signal, sys
+from typing import Annotated, TypedDict
+from langgraph.graph import START, StateGraph
+from keepstate import Client, sync
+from keepstate.adapters.langgraph import AsyncKeepstateSaver, KeepstateSaver
+
+class Sums(TypedDict):
+    numbers: Annotated[list[int], operator.add]
+
+style, address, store, namespace = sys.argv[1:]
+builder = StateGraph(Sums)
+builder.add_node("first", lambda _: {"numbers": [1]})
+builder.add_node("second", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+builder.add_edge(START, "first")
+builder.add_edge("first", "second")
+config = {"configurable": {"thread_id": "ada"}}
+
+
+async def run():
+    view = Client(address).store(store).namespace(namespace)
+    await builder.compile(checkpointer=AsyncKeepstateSaver(view)).ainvoke({"numbers": [0]}, config, durability="sync")
+
+
+if style == "asynchronous":
+    asyncio.run(run())
+else:
+    view = sync.Client(address).store(store).namespace(namespace)
+    builder.compile(checkpointer=KeepstateSaver(view)).invoke({"numbers": [0]}, config, durability="sync")
+"""
+
+
+@pytest.mark.parametrize("store", ["postgresql"])  # a program takes seconds to start
+async def test_after_its_program_was_killed_a_graph_goes_on_with_the_step_that_did_not_end(
+    elsewhere: Saver, style: str, store: str, namespace: str, addresses: list[str]
+) -> None:
+    command = [sys.executable, "-c", KILLED, style, addresses[0], store, namespace]
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+    async with asyncio.timeout(60):
+        _, errors = await process.communicate()
+    assert process.returncode == -signal.SIGKILL, errors.decode()
+
+    def first(_: Any) -> Sums:
+        raise AssertionError("its end was kept")
+
+    builder: Any = StateGraph(Sums)
+    builder.add_node("first", first)
+    builder.add_node("second", lambda _: {"numbers": [2]})
+    builder.add_edge(START, "first")
+    builder.add_edge("first", "second")
+    assert await invoke(builder.compile(checkpointer=elsewhere), None, THREAD) == {"numbers": [0, 1, 2]}
+
+
+async def test_a_thread_may_fork_from_an_earlier_checkpoint(saver: Saver, elsewhere: Saver) -> None:
+    graph, again = asking().compile(checkpointer=saver), asking().compile(checkpointer=elsewhere)
+    await invoke(graph, {"numbers": [0]}, THREAD)
+    await invoke(graph, Command(resume="yes"), THREAD)
+    history = [found async for found in saver.alist(THREAD)]
+    asked = next(found.config for found in history if found.metadata["step"] == 1)
+    if isinstance(elsewhere, AsyncKeepstateSaver):
+        fork = await again.aupdate_state(asked, {"answer": "no"}, "ask")
+    else:
+        fork = await asyncio.to_thread(again.update_state, asked, {"answer": "no"}, "ask")
+    assert await invoke(again, None, fork) == {"numbers": [0, 1, 2], "answer": "no"}
+    newest = await saver.aget_tuple(THREAD)
+    assert newest is not None
+    assert newest.checkpoint["channel_values"]["answer"] == "no"
+    assert await elsewhere.aget_tuple(history[0].config) == history[0]
+
+
+async def test_a_run_may_keep_its_end_alone(saver: Saver, elsewhere: Saver) -> None:
+    graph, again = asking().compile(checkpointer=saver), asking().compile(checkpointer=elsewhere)
+    if isinstance(saver, AsyncKeepstateSaver):
+        await graph.ainvoke({"numbers": [0]}, THREAD, durability="exit")
+    else:
+        await asyncio.to_thread(lambda: graph.invoke({"numbers": [0]}, THREAD, durability="exit"))
+    assert len([found async for found in elsewhere.alist(THREAD)]) == 1
+    assert await invoke(again, Command(resume="yes"), THREAD) == {"numbers": [0, 1, 2], "answer": "yes"}
+
+
 async def test_a_graph_within_a_graph_has_checkpoints_of_its_own(saver: Saver, elsewhere: Saver) -> None:
     builder = StateGraph(Sums)
     builder.add_node("within", asking().compile())
@@ -148,7 +240,6 @@ class Deltas(TypedDict):
     numbers: Annotated[list[int], DeltaChannel(_joined)]
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 async def test_pruning_keeps_what_a_delta_channel_is_made_by(saver: Saver, elsewhere: Saver) -> None:
     builder = StateGraph(Deltas)
     builder.add_node("add", lambda state: {"numbers": [len(state["numbers"])]})
@@ -160,7 +251,6 @@ async def test_pruning_keeps_what_a_delta_channel_is_made_by(saver: Saver, elsew
     assert await invoke(again, {"numbers": [-1]}, THREAD) == {"numbers": [-1, 1, -1, 3, -1, 5, -1, 7]}
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 async def test_a_pruned_thread_goes_on(saver: Saver, elsewhere: Saver) -> None:
     await invoke(asking().compile(checkpointer=saver), {"numbers": [0]}, THREAD)
     await saver.aprune(["ada"])
@@ -259,6 +349,27 @@ async def test_a_run_that_goes_on_from_a_deleted_checkpoint_fails(saver: Saver, 
     with pytest.raises(NotFound, match="before it was deleted"):
         await put(saver, checkpoint_of(a=2), config)
     assert await saver.aget_tuple(THREAD) is None
+
+
+async def test_a_full_thread_refuses_more_until_it_is_pruned(saver: Saver, elsewhere: Saver, state: State[Any]) -> None:
+    config = await put(saver, checkpoint_of(a=1))
+    kept = len(Json().encode(await state.get("langgraph:thread:ada")))
+    earlier = {"stored": True, "size": "x" * (1024 * 1024 - kept - 50)}
+    await state.merge_patch("langgraph:thread:ada", {"": {"0": earlier}})
+    with pytest.raises(UpdateNotApplicable) as refusal:
+        await put(saver, checkpoint_of(a=2), config)
+    assert refusal.value.name is not None
+    assert refusal.value.name.key == "langgraph:thread:ada"
+    assert (found := await elsewhere.aget_tuple(THREAD)) is not None
+    assert found.config == config
+    await elsewhere.aprune(["ada"])
+    assert await elsewhere.aget_tuple(THREAD) == found
+    await put(saver, checkpoint_of(a=2), config)
+
+
+def test_a_thread_has_room_for_10_000_checkpoints_of_runs() -> None:
+    index = {"": {str(uuid4()): {"stored": True, "run": str(uuid4())} for _ in range(10_000)}}
+    assert len(Json().encode(index)) < 1024 * 1024
 
 
 async def test_writes_may_come_before_their_checkpoint(saver: Saver, elsewhere: Saver) -> None:
