@@ -14,7 +14,7 @@ from tests.recipes.conftest import Mortal, View
 
 pytestmark = pytest.mark.containers
 
-SHORT = timedelta(milliseconds=500)
+SHORT = timedelta(seconds=1)
 
 
 async def test_one_leads_at_a_time_and_the_next_when_it_ends(made: Any, one: View, other: View) -> None:
