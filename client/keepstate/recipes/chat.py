@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from keepstate import Append, State, Transaction, key
 from keepstate.recipes.json_read import JsonRead
-from keepstate.recipes.messages import Message, as_entry, as_messages, at_least_one, said_now
+from keepstate.recipes.messages import Message, as_entry, as_messages, said_now
 from keepstate.recipes.records import Id, Records
 
 V = TypeVar("V")
@@ -60,7 +60,8 @@ class ChatHistory:
         Raises:
             ValueError: ``keep`` is less than 1.
         """
-        at_least_one(keep=keep)
+        if keep < 1:
+            raise ValueError(f"keep must be at least 1, not {keep}")
         self._state = state
         self._keep = keep
         self._ttl = ttl
@@ -110,7 +111,8 @@ class ChatHistory:
             DecodeError: something else is there than messages.
             ValueError: ``last`` is less than 1.
         """
-        at_least_one(last=last)
+        if last < 1:
+            raise ValueError(f"last must be at least 1, not {last}")
         found: list[Message] = await self._state.get(self.key(user), codec=_HISTORY, default=[])
         return found[-last:]
 

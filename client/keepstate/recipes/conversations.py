@@ -11,7 +11,7 @@ from typing import Any
 
 from keepstate import Json, State, Transaction, key
 from keepstate.recipes.json_read import JsonRead
-from keepstate.recipes.messages import Message, as_entry, as_messages, as_time, at_least_one, said_now, time_text
+from keepstate.recipes.messages import Message, as_entry, as_messages, as_time, said_now, time_text
 from keepstate.recipes.records import Id
 
 _TRIES = 1000
@@ -42,7 +42,8 @@ class Conversations:
         Raises:
             ValueError: ``keep`` is less than 1.
         """
-        at_least_one(keep=keep)
+        if keep < 1:
+            raise ValueError(f"keep must be at least 1, not {keep}")
         self._state = state
         self._keep = keep
         self._ttl = ttl

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Message", "as_entry", "as_messages", "as_time", "at_least_one", "said_now", "time_text"]
+__all__ = ["Message", "as_entry", "as_messages", "as_time", "said_now", "time_text"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,13 +62,6 @@ def as_time(value: Any) -> datetime:
     except (TypeError, ValueError):  # whose text would show the value
         raise ValueError("a time must be ISO 8601") from None
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-
-
-def at_least_one(**given: int) -> None:
-    """Raise ValueError where an argument, given by its name, is less than 1."""
-    for name, number in given.items():
-        if number < 1:
-            raise ValueError(f"{name} must be at least 1, not {number}")
 
 
 def _message(entry: Any) -> Message:
