@@ -17,6 +17,8 @@ import pytest
 
 from examples.assistant import rules
 from examples.assistant.rules import TITLE
+from keepstate import key
+from keepstate.sync import Client
 from keepstate.testing import KeepstateService
 from tests.examples.conftest import ROOT
 from tests.support.apps import eventually, listens
@@ -129,6 +131,15 @@ def test_a_message_that_is_wrong_is_refused_and_not_sent_again(service: Service)
     service.start()
     done = pipe("--user", "u" * 51, "--at", service.url, lines="hello\n")
     assert (done.returncode, done.stderr) == (1, "error: user must be a text of 1 to 50 printable characters\n")
+
+
+def test_who_has_as_many_tasks_as_may_be_gets_no_more(service: Service, keepstate: str) -> None:
+    service.start()
+    with Client(keepstate, namespace="assistant") as state:
+        state.put(key("task", "gus"), rules.MOST_TASKS)
+    done = pipe("--user", "gus", "--at", service.url, lines="create task\ncancel\n")
+    answers = [line for line in done.stdout.splitlines() if line.startswith("assistant")]
+    assert answers == [f"assistant: {rules.FULL}", f"assistant: {rules.NOTHING_TO_CANCEL}"]
 
 
 def test_without_a_sidecar_events_are_in_the_log(service: Service) -> None:
