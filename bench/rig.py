@@ -51,11 +51,15 @@ class Rig:
         """Returns how many keys Redis holds."""
         return int(self.ask("DBSIZE")[1:])
 
+    def process(self, settings: Mapping[str, str]) -> ServiceProcess:
+        """The service as a process, not yet started."""
+        addresses = {"DAPR_GRPC_ENDPOINT": self.sidecar.grpc_target, "DAPR_HTTP_ENDPOINT": self.sidecar.http_endpoint}
+        return ServiceProcess(self.folder, (_free_port(), _free_port()), {**addresses, **settings})
+
     @asynccontextmanager
     async def service(self, settings: Mapping[str, str]) -> AsyncIterator[state_service_pb2_grpc.StateServiceAsyncStub]:
         """Runs the service as a process, and yields a client of it."""
-        addresses = {"DAPR_GRPC_ENDPOINT": self.sidecar.grpc_target, "DAPR_HTTP_ENDPOINT": self.sidecar.http_endpoint}
-        process = ServiceProcess(self.folder, (_free_port(), _free_port()), {**addresses, **settings})
+        process = self.process(settings)
         try:
             process.start()
             async with grpc.aio.insecure_channel(process.address) as channel:
