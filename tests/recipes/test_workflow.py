@@ -235,6 +235,25 @@ async def test_workflows_of_another_kind_have_keys_of_their_own(made: Any, one: 
     assert await state.get("workflow:task:7") == {"title": "Buy milk"}
 
 
+async def test_where_the_next_step_is_none_that_could_be_read_again_nothing_is_done(
+    made: Any, one: View, state: State[Any]
+) -> None:
+    workflow = made(recipes.Workflow, one)
+    with pytest.raises(TypeError, match="a step's name must be a str, not a int"):
+        await workflow.begin("ada", 1)
+    assert await workflow.current("ada") is None
+    begun = await workflow.begin("ada", "title", {})
+
+    async def name_the_next(tx: Transaction[Any], step: Step) -> Any:
+        await give_title(tx, step)
+        return "description"
+
+    with pytest.raises(TypeError, match="the function must return a Step or None, not a str"):
+        await workflow.take("ada", begun, name_the_next)
+    assert await state.get("titles") is None
+    assert await workflow.take("ada", begun, give_title) == Step("description", {"title": "Buy milk"})
+
+
 async def test_what_is_no_step_is_refused_and_nothing_is_done(made: Any, one: View, state: State[Any]) -> None:
     workflow = made(recipes.Workflow, one)
     with pytest.raises(ValueError, match="at has no id"):

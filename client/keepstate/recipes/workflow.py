@@ -16,7 +16,11 @@ from keepstate.recipes.records import Id
 
 @dataclass(frozen=True)
 class Step:
-    """Where a workflow is."""
+    """Where a workflow is.
+
+    Raises:
+        TypeError: its name is no text.
+    """
 
     name: str
 
@@ -25,6 +29,10 @@ class Step:
 
     id: str = field(default="", kw_only=True, compare=False)
     """Tells this step from every other, also from one of the same name. The workflow gives it."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):  # it would be kept, and no longer be a step when it is read
+            raise TypeError(f"a step's name must be a str, not a {type(self.name).__name__}")
 
 
 @dataclass(eq=False)
@@ -99,6 +107,8 @@ class Workflow:
 
         Raises:
             StepTaken: one is under way already, e.g. because another began it just now.
+            EncodeError: JSON cannot say the data.
+            OutcomeUnknown: nobody can tell yet whether it began. ``current`` tells, or beginning again.
         """
         return await self._state.transaction(lambda tx: self.begin_in(tx, identifier, step, data))
 
@@ -132,6 +142,8 @@ class Workflow:
         Raises:
             StepTaken: the workflow is not at this step; nothing was done.
             ValueError: ``at`` is a step without an ``id``.
+            TypeError: the function returned something else than a step or None; nothing was done.
+            EncodeError: JSON cannot say the next step's data; nothing was done.
             OutcomeUnknown: nobody can tell yet whether it was taken. Take the same ``Step`` again: it is taken once.
         """
         return await self._state.transaction(lambda tx: self.take_in(tx, identifier, at, function))
@@ -153,6 +165,8 @@ class Workflow:
         if following is None:
             self._steps.within(tx).delete(self.key(identifier))
             return None
+        if not isinstance(following, Step):
+            raise TypeError(f"the function must return a Step or None, not a {type(following).__name__}")
         return self._put(tx, identifier, following)
 
     async def end(self, identifier: Id) -> bool:
