@@ -181,6 +181,40 @@ async def test_a_message_that_cannot_be_published_stays_the_first(
     assert seen.messages == ["a", "b"]
 
 
+async def test_what_publishing_raised_is_told_also_where_the_client_was_closed(
+    made: Any, style: str, one: View, mortal: Mortal
+) -> None:
+    await add(one.called(style), made(recipes.Outbox, one), "a")
+
+    async def die_and_fail(identifier: str, message: str) -> None:
+        await mortal.die()
+        raise ConnectionError(f"nobody takes {message}")
+
+    with pytest.raises(ConnectionError, match="nobody takes a"):
+        await made(recipes.Outbox, mortal).relay(die_and_fail)
+
+
+async def test_a_relay_that_is_cancelled_leaves_its_message_to_another_at_once(
+    made: Any, style: str, one: View, other: View
+) -> None:
+    dying: recipes.Outbox[str] = recipes.Outbox(one.asynchronous)  # a thread cannot be cancelled
+    await add(one.called(style), made(recipes.Outbox, one), "a", "b")
+    seen, publishing = Published(), asyncio.Event()
+
+    async def hang(identifier: str, message: str) -> None:
+        publishing.set()
+        await asyncio.Event().wait()
+
+    relay = asyncio.ensure_future(dying.relay(hang))
+    async with asyncio.timeout(10):
+        await publishing.wait()
+    relay.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await relay
+    assert await made(recipes.Outbox, other).relay(seen.publish) == 2, "at once, not when the lease ends"
+    assert seen.messages == ["a", "b"]
+
+
 async def test_a_relay_gives_way_to_one_at_work(made: Any, style: str, one: View, other: View) -> None:
     outbox, theirs = made(recipes.Outbox, one), made(recipes.Outbox, other)
     await add(one.called(style), outbox, "a", "b")

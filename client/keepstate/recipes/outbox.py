@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Outbox"]
 
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -74,14 +75,14 @@ class Outbox(Generic[V]):
             How many were published.
 
         Raises:
-            Exception: what ``publish`` raised. The message stays the first.
+            Exception: what ``publish`` raised. The message stays the first, also where the relay is cancelled.
         """
         published = 0
         while (taken := await self._queue.take(in_order=True)) is not None:
             try:
                 await publish(taken.id, taken.item)
-            except Exception:
-                with suppress(KeepstateError):  # its lease ends
+            except (Exception, CancelledError):
+                with suppress(KeepstateError, RuntimeError):  # its lease ends, also where the client was closed
                     await self._queue.give_back(taken)
                 raise
             published += 1
