@@ -13,7 +13,16 @@ from typing import Any
 
 import pytest
 
-from keepstate import Conflict, InvalidArgument, OutcomeUnknown, State, UpdateNotApplicable, recipes
+from keepstate import (
+    Bytes,
+    Conflict,
+    DecodeError,
+    InvalidArgument,
+    OutcomeUnknown,
+    State,
+    UpdateNotApplicable,
+    recipes,
+)
 from keepstate.recipes import QueueFull, Taken
 from tests.recipes.conftest import Mortal, View
 
@@ -276,6 +285,22 @@ async def test_a_queue_of_1000_items_is_filled_and_emptied_in_order(made: Any, o
     assert all(await asyncio.gather(*(theirs.done(each) for each in taken)))
     assert await jobs.size() == 985
     assert (await jobs.take()).item == 15
+
+
+async def test_an_item_that_cannot_be_decoded_comes_again_until_a_queue_of_bytes_takes_it_off(
+    made: Any, one: View, other: View
+) -> None:
+    of_bytes = View(asynchronous=other.asynchronous.using(Bytes()), synchronous=other.synchronous.using(Bytes()))
+    jobs, raw = short(made, one), made(recipes.Queue, of_bytes, "jobs")
+    await raw.put(b"{")
+    await jobs.put("behind it")
+    for _ in range(2):
+        with pytest.raises(DecodeError):
+            await until(lambda: jobs.take(in_order=True))
+    taken = await until(lambda: raw.take(in_order=True))
+    assert taken.item == b"{"
+    assert await raw.done(taken)
+    assert (await jobs.take(in_order=True)).item == "behind it"
 
 
 class Mill:

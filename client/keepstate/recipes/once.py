@@ -40,7 +40,8 @@ class Once:
         """Keep the marks in this view.
 
         Args:
-            prefix: what the keys of marks begin with.
+            prefix: what the keys of marks begin with. Of several, let each end with ``:``, which an identifier is kept
+                without: then no event of one can be taken for one of another.
             ttl: how long an event is remembered: longer than it may be delivered again.
 
         Raises:
@@ -67,7 +68,7 @@ class Once:
         Who is told True and dies before the work is done has lost the event; ``run`` loses none.
 
         Raises:
-            OutcomeUnknown: the mark may have been set, or may yet be.
+            OutcomeUnknown: the mark may have been set, or may yet be; then nobody is told True.
         """
         try:
             await self._marks.put(self.key(event), {"result": None}, if_absent=True, ttl=self._ttl)

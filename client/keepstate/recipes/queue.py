@@ -132,7 +132,7 @@ class Queue(Generic[V]):
 
         Raises:
             OutcomeUnknown: an item may have been taken; it is free again when the lease ends.
-            DecodeError: the view's codec cannot decode the item, which is taken all the same.
+            DecodeError: the view's codec cannot decode the item, which is taken all the same, and so again and again.
         """
         ids = list(await self._json.get(self._index, default={}))
         for some in _portions(ids[:1] if in_order else ids):
@@ -186,6 +186,10 @@ class Queue(Generic[V]):
 
         Returns:
             What to go on with: ``taken`` is not good any more.
+
+        Raises:
+            OutcomeUnknown: the lease may have been renewed; then ``taken`` is not good, and the item is free when the
+                lease ends.
         """
         etag = await self._take_over(taken.id, taken.etag, await self._state.now() + self._lease)
         return None if etag is None else Taken(id=taken.id, item=taken.item, etag=etag)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepstate import Client, parse_key
-from keepstate.recipes import ChatHistory, Conversations, Counters, Message
+from keepstate.recipes import ChatHistory, Conversations, Counters, Message, Once
 from keepstate.recipes.messages import as_entry, as_messages
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
@@ -41,6 +41,14 @@ def test_the_dashes_of_a_user_are_escaped_and_those_of_a_conversation_are_not() 
     key = Conversations(UNUSED).key("a-b:c", "4f-5a")
     assert key == "conversation-a%2Db%3Ac-4f-5a"
     assert parse_key(key) == ("conversation-a-b:c-4f-5a",)
+
+
+@given(users, users, users, users)
+def test_no_two_events_of_prefixes_that_end_with_a_colon_share_a_mark(
+    source: str, event: str, other_source: str, other: str
+) -> None:
+    one, another = (Once(UNUSED, prefix=f"{each}:") for each in (source, other_source))
+    assert (one.key(event) == another.key(other)) == ((source, event) == (other_source, other))
 
 
 @pytest.mark.parametrize(
