@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar
+from uuid import uuid4
 
 import pytest
 
@@ -36,10 +36,6 @@ class View:
 
     asynchronous: State[Any]
     synchronous: sync.State[Any]
-
-    def called(self, style: str) -> Any:
-        """The one of the two, with calls to await."""
-        return self.asynchronous if style == "asynchronous" else InThreads(self.synchronous)
 
 
 async def _instance(containers: Any) -> Service:
@@ -91,9 +87,9 @@ def style(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def namespace(request: pytest.FixtureRequest) -> str:
-    """The case's alone."""
-    return re.sub(r"\W+", "-", request.node.name)
+def namespace() -> str:
+    """The case's alone, whatever others are called."""
+    return f"case-{uuid4()}"
 
 
 @pytest.fixture

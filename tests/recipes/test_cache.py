@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from keepstate import Bytes, Client, DecodeError, EncodeError, OutcomeUnknown, State, Text, recipes
-from tests.recipes.conftest import InThreads, Mortal, View
+from tests.recipes.conftest import Mortal, View
 
 pytestmark = pytest.mark.containers
 
-SOURCES = "sources"
 
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
@@ -98,14 +97,14 @@ async def test_what_was_read_before_a_put_is_not_kept(made: Any, one: View, othe
 
 
 async def test_a_transaction_changes_the_source_and_invalidates_both_or_neither(
-    made: Any, style: str, one: View, state: State[Any]
+    made: Any, calls: Any, one: View, state: State[Any], namespace: str
 ) -> None:
     cache = made(recipes.Cache, one, "cache")
     await cache.put("a", 1)
     # Another view than the cache's: what the transaction invalidates is found all the same.
-    sources: Any = one.asynchronous.namespace(SOURCES)
-    if style == "synchronous":
-        sources = InThreads(one.synchronous.namespace(SOURCES))
+    name = f"{namespace}-sources"
+    elsewhere = View(asynchronous=one.asynchronous.namespace(name), synchronous=one.synchronous.namespace(name))
+    sources = calls(elsewhere)
 
     async def change(tx: Any) -> None:
         tx.put(cache.key("a"), 2)
@@ -120,7 +119,7 @@ async def test_a_transaction_changes_the_source_and_invalidates_both_or_neither(
     assert await cache.get_or_fill("a", never) == 1
     await sources.transaction(change)
     assert await cache.find("a") is None
-    assert await state.namespace(SOURCES).get(cache.key("a")) == 2
+    assert await elsewhere.asynchronous.get(cache.key("a")) == 2
 
 
 async def test_where_one_dies_while_it_fills_another_does(made: Any, mortal: Mortal, other: View) -> None:
@@ -276,7 +275,7 @@ async def test_each_kind_has_its_key_and_its_time_to_live(
 
 
 async def test_tasks_under_the_older_name_are_read_and_removed_by_every_change(
-    made: Any, style: str, one: View, state: State[Any]
+    made: Any, calls: Any, one: View, state: State[Any]
 ) -> None:
     tasks = made(recipes.TaskCache, one)
     older = "tasks:user:ada"
@@ -296,7 +295,7 @@ async def test_tasks_under_the_older_name_are_read_and_removed_by_every_change(
         tasks.invalidate_in(tx, "ada")
 
     await state.put(older, ["old"])
-    await (one.asynchronous if style == "asynchronous" else InThreads(one.synchronous)).transaction(invalidate)
+    await calls(one).transaction(invalidate)
     assert await tasks.find("ada") is None
 
 

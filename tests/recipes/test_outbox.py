@@ -47,7 +47,7 @@ async def relay_until_empty(outbox: Any, publish: Any) -> int:
 
 
 async def test_a_message_is_published_if_and_only_if_the_change_was_made(
-    made: Any, style: str, one: View, other: View, state: State[Any]
+    made: Any, calls: Any, one: View, other: View, state: State[Any]
 ) -> None:
     outbox, seen = made(recipes.Outbox, one), Published()
 
@@ -60,11 +60,11 @@ async def test_a_message_is_published_if_and_only_if_the_change_was_made(
         raise LookupError
 
     with pytest.raises(LookupError):
-        await one.called(style).transaction(fail)
+        await calls(one).transaction(fail)
     theirs = made(recipes.Outbox, other)
     assert await theirs.relay(seen.publish) == 0
     assert await state.get("user") is None
-    ids = await one.called(style).transaction(rename)
+    ids = await calls(one).transaction(rename)
     assert await state.get("user") == "Ada"
     assert await theirs.size() == 2
     assert await theirs.relay(seen.publish) == 2
@@ -74,9 +74,9 @@ async def test_a_message_is_published_if_and_only_if_the_change_was_made(
 
 
 async def test_messages_are_published_in_the_order_of_the_changes(
-    made: Any, style: str, one: View, other: View
+    made: Any, calls: Any, one: View, other: View
 ) -> None:
-    both = [(view.called(style), made(recipes.Outbox, view)) for view in (one, other)]
+    both = [(calls(view), made(recipes.Outbox, view)) for view in (one, other)]
     seen = Published()
 
     async def count(view: Any, outbox: Any) -> None:
@@ -94,9 +94,9 @@ async def test_messages_are_published_in_the_order_of_the_changes(
 
 
 async def test_transactions_that_share_nothing_but_the_outbox_do_not_overtake_each_other(
-    made: Any, style: str, one: View, other: View
+    made: Any, calls: Any, one: View, other: View
 ) -> None:
-    both = [(view.called(style), made(recipes.Outbox, view)) for view in (one, other)]
+    both = [(calls(view), made(recipes.Outbox, view)) for view in (one, other)]
     runs = 0
 
     async def write(number: int) -> None:
@@ -117,10 +117,10 @@ async def test_transactions_that_share_nothing_but_the_outbox_do_not_overtake_ea
 
 
 async def test_what_a_dying_relay_published_and_did_not_remove_comes_again_under_its_id(
-    made: Any, style: str, one: View, mortal: Mortal
+    made: Any, calls: Any, one: View, mortal: Mortal
 ) -> None:
     outbox, dying = (made(recipes.Outbox, view, lease=SHORT) for view in (one, mortal))
-    ids = await add(one.called(style), outbox, "a", "b", "c")
+    ids = await add(calls(one), outbox, "a", "b", "c")
     seen = Published()
 
     async def publish_and_die(identifier: str, message: Any) -> None:
@@ -139,9 +139,9 @@ async def test_what_a_dying_relay_published_and_did_not_remove_comes_again_under
 
 
 async def test_two_relays_at_once_publish_each_message_once_and_in_order(
-    made: Any, style: str, one: View, other: View
+    made: Any, calls: Any, one: View, other: View
 ) -> None:
-    both = [(view.called(style), made(recipes.Outbox, view)) for view in (one, other)]
+    both = [(calls(view), made(recipes.Outbox, view)) for view in (one, other)]
     seen, under_way = Published(), 0
 
     async def publish(identifier: str, message: Any) -> None:
@@ -166,10 +166,10 @@ async def test_two_relays_at_once_publish_each_message_once_and_in_order(
 
 
 async def test_a_message_that_cannot_be_published_stays_the_first(
-    made: Any, style: str, one: View, other: View
+    made: Any, calls: Any, one: View, other: View
 ) -> None:
     outbox, theirs = made(recipes.Outbox, one), made(recipes.Outbox, other)
-    await add(one.called(style), outbox, "a", "b")
+    await add(calls(one), outbox, "a", "b")
     seen = Published()
 
     async def fail(identifier: str, message: Any) -> None:
@@ -182,9 +182,9 @@ async def test_a_message_that_cannot_be_published_stays_the_first(
 
 
 async def test_what_publishing_raised_is_told_also_where_the_client_was_closed(
-    made: Any, style: str, one: View, mortal: Mortal
+    made: Any, calls: Any, one: View, mortal: Mortal
 ) -> None:
-    await add(one.called(style), made(recipes.Outbox, one), "a")
+    await add(calls(one), made(recipes.Outbox, one), "a")
 
     async def die_and_fail(identifier: str, message: str) -> None:
         await mortal.die()
@@ -195,10 +195,10 @@ async def test_what_publishing_raised_is_told_also_where_the_client_was_closed(
 
 
 async def test_a_relay_that_is_cancelled_leaves_its_message_to_another_at_once(
-    made: Any, style: str, one: View, other: View
+    made: Any, calls: Any, one: View, other: View
 ) -> None:
     dying: recipes.Outbox[str] = recipes.Outbox(one.asynchronous)  # a thread cannot be cancelled
-    await add(one.called(style), made(recipes.Outbox, one), "a", "b")
+    await add(calls(one), made(recipes.Outbox, one), "a", "b")
     seen, publishing = Published(), asyncio.Event()
 
     async def hang(identifier: str, message: str) -> None:
@@ -215,9 +215,9 @@ async def test_a_relay_that_is_cancelled_leaves_its_message_to_another_at_once(
     assert seen.messages == ["a", "b"]
 
 
-async def test_a_relay_gives_way_to_one_at_work(made: Any, style: str, one: View, other: View) -> None:
+async def test_a_relay_gives_way_to_one_at_work(made: Any, calls: Any, one: View, other: View) -> None:
     outbox, theirs = made(recipes.Outbox, one), made(recipes.Outbox, other)
-    await add(one.called(style), outbox, "a", "b")
+    await add(calls(one), outbox, "a", "b")
     seen = Published()
 
     async def publish(identifier: str, message: Any) -> None:
@@ -229,11 +229,11 @@ async def test_a_relay_gives_way_to_one_at_work(made: Any, style: str, one: View
 
 
 async def test_consumers_that_mark_ids_process_each_message_once(
-    made: Any, style: str, one: View, other: View, mortal: Mortal, state: State[Any]
+    made: Any, calls: Any, one: View, other: View, mortal: Mortal, state: State[Any]
 ) -> None:
     outbox, dying = (made(recipes.Outbox, view, lease=SHORT) for view in (one, mortal))
     once = made(recipes.Once, other)
-    await add(one.called(style), outbox, 5, 7)
+    await add(calls(one), outbox, 5, 7)
 
     async def consume(identifier: str, message: int) -> None:
         async def pay(tx: Any) -> None:

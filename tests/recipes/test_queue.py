@@ -195,10 +195,10 @@ async def test_what_is_given_back_is_the_first_again(made: Any, one: View, other
 
 
 async def test_what_is_put_in_a_transaction_is_there_with_the_rest_of_it_or_not_at_all(
-    made: Any, style: str, one: View, state: State[Any]
+    made: Any, calls: Any, one: View, state: State[Any]
 ) -> None:
     jobs = made(recipes.Queue, one, "jobs", limit=3)
-    view = one.called(style)
+    view = calls(one)
 
     async def order(tx: Any) -> list[str]:
         tx.put("order", 1)
@@ -223,7 +223,7 @@ async def test_what_is_put_in_a_transaction_is_there_with_the_rest_of_it_or_not_
 
 
 async def test_what_the_work_writes_with_its_end_is_written_once(
-    made: Any, style: str, one: View, other: View, state: State[Any]
+    made: Any, calls: Any, one: View, other: View, state: State[Any]
 ) -> None:
     jobs, theirs = short(made, one), made(recipes.Queue, other, "jobs")
     await jobs.put("a")
@@ -241,12 +241,12 @@ async def test_what_the_work_writes_with_its_end_is_written_once(
     late = await jobs.take()
     again = await until(theirs.take)
     with pytest.raises(Conflict) as taken:
-        await one.called(style).transaction(work(one, jobs, late))
+        await calls(one).transaction(work(one, jobs, late))
     assert taken.value.name is not None
     assert taken.value.name.key == f"queue:jobs:lease:{late.id}"
-    await other.called(style).transaction(work(other, theirs, again))
+    await calls(other).transaction(work(other, theirs, again))
     with pytest.raises(Conflict):
-        await one.called(style).transaction(work(one, jobs, late))
+        await calls(one).transaction(work(one, jobs, late))
     assert await state.get("worked") == 1
     assert await jobs.size() == 0
     followed = made(recipes.Queue, other, "what follows")

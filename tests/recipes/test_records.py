@@ -37,9 +37,9 @@ async def test_a_read_moves_the_expiry_where_it_slides(made: Any, one: View, sta
 async def test_a_record_ends_with_its_time_to_live(made: Any, one: View, other: View) -> None:
     short = made(recipes.Records, one, "short", ttl=timedelta(seconds=1))
     await short.put("a", [])
-    assert await short.get("a") == []
     async with asyncio.timeout(10):
-        while await made(recipes.Records, other, "short").get("a") is not None:
+        while (found := await made(recipes.Records, other, "short").get("a")) is not None:
+            assert found == []  # may have ended before the first look at it
             await asyncio.sleep(0.05)
 
 

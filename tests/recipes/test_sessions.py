@@ -204,6 +204,7 @@ async def test_a_draft_lives_on_while_it_is_used_and_ends_then(made: Any, one: V
     for use in (drafts.save("ada", {"a": 1}), drafts.get("ada")):
         await use
         assert await expiry(state, drafts.key("ada")) - await state.now() > timedelta(minutes=59)
-        await state.touch(drafts.key("ada"), ttl=timedelta(seconds=2))
+        await state.touch(drafts.key("ada"), ttl=timedelta(minutes=1))
+    await state.touch(drafts.key("ada"), ttl=timedelta(seconds=1))
     await until_gone(state, drafts.key("ada"))
     assert await drafts.get("ada") is None
