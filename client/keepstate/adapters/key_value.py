@@ -11,10 +11,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from key_value.aio.errors import DeserializationError, InvalidKeyError, SerializationError, StoreConnectionError
-from key_value.aio.stores.base import BaseStore, ManagedEntry
-
 from keepstate import Delete, Get, Json, Record, State, key
+from keepstate.adapters import missing
 from keepstate.errors import (
     DeadlineExceeded,
     DecodeError,
@@ -24,6 +22,12 @@ from keepstate.errors import (
     Unavailable,
 )
 from keepstate.recipes.records import Id
+
+try:
+    from key_value.aio.errors import DeserializationError, InvalidKeyError, SerializationError, StoreConnectionError
+    from key_value.aio.stores.base import BaseStore, ManagedEntry
+except ModuleNotFoundError as error:
+    raise missing("key-value", error) from None
 
 T = TypeVar("T")
 

@@ -15,12 +15,16 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, NoReturn
 
-from langchain_core.chat_history import BaseChatMessageHistory
-from langchain_core.messages import BaseMessage, message_to_dict, messages_from_dict
-
 from keepstate import Json, State, key, sync
 from keepstate._waiting import waiting
+from keepstate.adapters import missing
 from keepstate.operations import Append
+
+try:
+    from langchain_core.chat_history import BaseChatMessageHistory
+    from langchain_core.messages import BaseMessage, message_to_dict, messages_from_dict
+except ModuleNotFoundError as error:
+    raise missing("langchain", error) from None
 
 _KEEP = 200
 

@@ -17,21 +17,26 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
-from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import (
-    BaseCheckpointSaver,
-    ChannelVersions,
-    Checkpoint,
-    CheckpointMetadata,
-    CheckpointTuple,
-    get_checkpoint_id,
-    get_serializable_checkpoint_metadata,
-)
-from langgraph.checkpoint.serde.base import SerializerProtocol
-
 from keepstate import Json, State, key, sync
 from keepstate._waiting import waiting
-from keepstate.adapters._langgraph_threads import CheckpointTooLarge, Place, Stored, Thread
+from keepstate.adapters import missing
+
+try:
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.base import (
+        BaseCheckpointSaver,
+        ChannelVersions,
+        Checkpoint,
+        CheckpointMetadata,
+        CheckpointTuple,
+        get_checkpoint_id,
+        get_serializable_checkpoint_metadata,
+    )
+    from langgraph.checkpoint.serde.base import SerializerProtocol
+
+    from keepstate.adapters._langgraph_threads import CheckpointTooLarge, Place, Stored, Thread
+except ModuleNotFoundError as error:
+    raise missing("langgraph", error) from None
 
 _PAGE = 20
 """How many checkpoints a listing reads at a time."""

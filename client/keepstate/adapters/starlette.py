@@ -9,13 +9,17 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from starlette.datastructures import MutableHeaders
-from starlette.requests import HTTPConnection
-from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
 from keepstate import Json
+from keepstate.adapters import missing
 from keepstate.recipes import Sessions
+
+try:
+    from starlette.datastructures import MutableHeaders
+    from starlette.requests import HTTPConnection
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+except ModuleNotFoundError as error:
+    raise missing("starlette", error) from None
 
 _ID = re.compile(r"[A-Za-z0-9_-]{43}")  # as Sessions makes them; anything else need not be asked for
 _BEGINS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
