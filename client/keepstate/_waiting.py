@@ -9,6 +9,7 @@ import functools
 from asyncio import run_coroutine_threadsafe
 from collections.abc import Callable, Coroutine
 from queue import SimpleQueue
+from threading import Event
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from keepstate._loop_thread import running_loop, wait_for
@@ -16,6 +17,9 @@ from keepstate._loop_thread import running_loop, wait_for
 R = TypeVar("R")
 S = TypeVar("S")
 P = ParamSpec("P")
+
+_TIDYING_SECONDS = 1.0
+"""How long an interrupt waits for the work that it cancels to release what it holds: a lock, or a cache's marker."""
 
 
 def waiting(method: Callable[Concatenate[S, P], Coroutine[Any, Any, R]]) -> Callable[Concatenate[Any, P], R]:
@@ -50,23 +54,32 @@ class Here(Protocol):
 def wait_with_calls(work: Callable[[Here], Coroutine[Any, Any, R]]) -> R:
     """Wait for work in the loop that calls functions of this thread's meanwhile, one at a time.
 
-    What interrupts the wait or such a function, such as Ctrl-C, cancels the work.
+    What interrupts the wait or such a function, such as Ctrl-C, cancels the work. It is raised when the work has ended,
+    so that a client that is closed next does not cut short what the work does last, or after a second.
     """
     calls: SimpleQueue[_Call | None] = SimpleQueue()
+    ended = Event()
 
     async def here(function: Callable[P, Any], /, *arguments: P.args, **named: P.kwargs) -> Any:
         call = _Call(lambda: function(*arguments, **named))
         calls.put(call)
         return await call.done
 
+    async def work_to_its_end() -> R:
+        try:
+            return await work(here)
+        finally:
+            ended.set()
+
     loop = running_loop()
-    outcome = run_coroutine_threadsafe(work(here), loop)
+    outcome = run_coroutine_threadsafe(work_to_its_end(), loop)
     outcome.add_done_callback(lambda _: calls.put(None))
     try:
         while (call := calls.get()) is not None:
             loop.call_soon_threadsafe(call.settle, *_perform(call.function))
     except BaseException:
         outcome.cancel()
+        ended.wait(_TIDYING_SECONDS)
         raise
     return outcome.result()
 
