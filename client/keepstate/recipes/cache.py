@@ -22,6 +22,7 @@ from keepstate import (
     OutcomeUnknown,
     Put,
     Record,
+    ResourceExhausted,
     State,
     Transaction,
     Unavailable,
@@ -117,7 +118,7 @@ class Cache(Generic[V]):
 
         Returns:
             The value, also where it was filled and could not be kept: it was invalidated meanwhile, the fill took
-            longer than ``fill_within``, or the store does not answer any more.
+            longer than ``fill_within``, or the store does not answer any more or has too much to do.
 
         Raises:
             DecodeError: there is something that the codec cannot decode. It is not overwritten.
@@ -181,7 +182,7 @@ class Cache(Generic[V]):
 
     async def _keep(self, name: str, value: V, marker: str) -> None:
         # The value is what was asked for, whether or not it is kept.
-        with suppress(Conflict, Unavailable, DeadlineExceeded, OutcomeUnknown):
+        with suppress(Conflict, Unavailable, DeadlineExceeded, ResourceExhausted, OutcomeUnknown):
             await self._state.put(name, value, if_etag=marker, ttl=self._ttl)
 
     async def _wait_for_fill(self, name: str) -> None:

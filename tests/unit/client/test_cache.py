@@ -46,6 +46,7 @@ async def test_where_the_service_is_away_the_source_is_not_asked(address: str, s
         OUTAGE,
         refusal(CODE.UNKNOWN, "OUTCOME_UNKNOWN"),
         refusal(CODE.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
+        refusal(CODE.RESOURCE_EXHAUSTED, "OVERLOADED"),
         refusal(CODE.ABORTED, "ETAG_MISMATCH"),
     ],
     ids=lambda status: CODE(next(code for code in CODE if code.value[0] == status.code)).name,
