@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from keepstate import State, Transaction
-from keepstate.recipes.json_read import JsonRead
+from keepstate.recipes.json_read import WHOLE_NUMBERS
 from keepstate.recipes.records import Id, Records
 
 
@@ -32,7 +32,7 @@ class Counters:
             ValueError: there is no prefix, or a part of it is empty.
         """
         self._state = state
-        self._records = Records(state.using(JsonRead(reading=_whole_number)), *prefix)
+        self._records = Records(state.using(WHOLE_NUMBERS), *prefix)
 
     def key(self, identifier: Id) -> str:
         """The key of a count.
@@ -83,9 +83,3 @@ class Counters:
     async def delete(self, identifier: Id) -> bool:
         """Delete a count: the next begins at 0. False: there was none."""
         return await self._records.delete(identifier)
-
-
-def _whole_number(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError("it is no whole number")
-    return value

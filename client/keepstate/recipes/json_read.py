@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["JsonRead"]
+__all__ = ["WHOLE_NUMBERS", "JsonRead"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,3 +22,13 @@ class JsonRead(Json, Generic[T]):
     def decode(self, data: bytes) -> T:
         """What ``reading`` makes of it."""
         return self.reading(super().decode(data))
+
+
+def _whole_number(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError("it is no whole number")
+    return value
+
+
+WHOLE_NUMBERS = JsonRead(reading=_whole_number)
+"""What the service's increments leave."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from keepstate import Increment, Json, State, UpdateNotApplicable, key
+from keepstate import Increment, State, UpdateNotApplicable, key
+from keepstate.recipes.json_read import WHOLE_NUMBERS
 from keepstate.recipes.records import Id
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -57,7 +58,7 @@ class RateLimiter:
         if per <= timedelta():
             raise ValueError(f"per must be longer than nothing, not {per}")
         key("rate", name)  # raises here, rather than at each call
-        self._state = state.using(Json())
+        self._state = state.using(WHOLE_NUMBERS)
         self._name = name
         self._limit = limit
         self._per = per
@@ -68,6 +69,7 @@ class RateLimiter:
         Raises:
             TypeError, ValueError: the identifier is no part of a key, or ``cost`` is less than 1 or more than the
                 limit.
+            DecodeError: something else is counted there than whole numbers.
         """
         if not 1 <= cost <= self._limit:
             raise ValueError(f"cost must be from 1 to the limit, {self._limit}, not {cost}")

@@ -64,6 +64,8 @@ def updated(request: pb.UpdateRequest, value: Any) -> Any:
     match request.WhichOneof("update"):
         case "increment":
             change = request.increment
+            if value is not None and type(value) is not int:
+                raise ValueError("no number")
             number: int = (change.initial if value is None else value) + change.delta
             if change.HasField("maximum") and number > change.maximum:
                 raise ValueError("more than the maximum")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepstate import Client
+from keepstate import Client, DecodeError
 from keepstate.recipes import RateLimiter
 from keepstate.recipes.limiter import wait, weight
 from tests.unit.client.fake_service import FakeService
@@ -58,6 +58,17 @@ async def test_what_was_spent_before_counts_less_and_less(address: str, now: lis
     assert await spend(address, 12) == 5, "half of those are more than a minute ago"
     now[0] += 90
     assert await spend(address, 12) == 10
+
+
+@pytest.mark.parametrize("window", [-1, 0])
+@pytest.mark.parametrize("other_value", ["five", 1.5, True])
+async def test_what_is_no_number_is_told_and_neither_allowed_nor_refused(
+    address: str, now: list[float], window: int, other_value: object
+) -> None:
+    async with Client(address) as client:
+        await client.put(f"rate:chat:alice:{int(BEGAN) // 60 + window}", other_value)
+        with pytest.raises(DecodeError, match="no whole number"):
+            await RateLimiter(client, "chat", limit=10, per=MINUTE).acquire("alice")
 
 
 async def test_bad_arguments_are_named(state: Client[Any]) -> None:
