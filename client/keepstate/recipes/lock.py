@@ -98,7 +98,8 @@ class Lock:
         """Take the lock, waiting while others have it. Who waits longest does not come first.
 
         Args:
-            timeout: how long to wait for others; an attempt that has begun is made to its end. None: for ever.
+            timeout: how long to wait for others; an attempt that has begun is made to its end. Nothing: there is one
+                attempt. None: for ever.
 
         Raises:
             TimeoutError: others had it all that time.
@@ -106,8 +107,11 @@ class Lock:
         began, tries = time.monotonic(), 0
         while (lease := await self.try_acquire()) is None:
             pause = PAUSES.pause(tries)
-            if timeout is not None and time.monotonic() - began + pause > timeout.total_seconds():
-                raise TimeoutError(f"others had the lock for {timeout}: {self._key!r}")
+            if timeout is not None:
+                left = timeout.total_seconds() - (time.monotonic() - began)
+                if left <= 0:
+                    raise TimeoutError(f"others had the lock for {timeout}: {self._key!r}")
+                pause = min(pause, left)
             await asyncio.sleep(pause)
             tries += 1
         return lease
@@ -192,8 +196,10 @@ class Lease:
         """Have it last its whole length from now.
 
         Raises:
-            LeaseLost: it ran out or was released, at the service.
+            LeaseLost: it ran out at the service, or was released.
         """
+        if self._over:
+            raise self._lost()
         since = _Moment()
         try:
             await self._state.touch(self._name.key, ttl=self._length, if_etag=self._etag, timeout=timeout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 import keepstate.recipes.sync
 from keepstate import Client, Unavailable, sync
-from keepstate.recipes import Lease, Lock
+from keepstate.recipes import Lease, LeaseLost, Lock
 from tests.unit.client.fake_service import FakeService, refusal
 
 HOUR = timedelta(hours=1)
@@ -88,6 +89,30 @@ async def test_a_lease_that_could_not_be_renewed_is_as_long_as_before(state: Cli
     assert lease.left < left
 
 
+@pytest.mark.parametrize("milliseconds", [0, 1, 300])
+async def test_who_waits_for_others_waits_as_long_as_it_said(
+    state: Client[Any], monkeypatch: pytest.MonkeyPatch, milliseconds: int
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda least, most: most)  # the pauses are as long as they may be
+    timeout = timedelta(milliseconds=milliseconds)
+    await taken(state)
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        await Lock(state, "report").acquire(timeout=timeout)
+    assert time.monotonic() - began >= timeout.total_seconds()
+
+
+async def test_a_lease_that_was_released_is_not_renewed(address: str, service: FakeService) -> None:
+    async with Client(address, retry=None) as impatient:
+        lease = await taken(impatient)
+        service.script.append(refusal(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"))
+        with pytest.raises(Unavailable):
+            await lease.release()
+        with pytest.raises(LeaseLost):
+            await lease.renew()
+        assert await lease.release() is True, "another attempt"
+
+
 async def test_bad_arguments_are_named(state: Client[Any], address: str) -> None:
     with pytest.raises(ValueError, match="lease must be longer than nothing"):
         Lock(state, "report", lease=timedelta())
@@ -108,3 +133,19 @@ async def test_an_interrupt_in_the_body_releases_the_lock_and_ends_nothing_else(
             assert state.get("lock:report") is None
 
     await asyncio.wait_for(asyncio.to_thread(story), 20)
+
+
+async def test_an_interrupt_of_one_that_leads_releases_the_lock_though_its_client_is_closed_then(
+    address: str, service: FakeService
+) -> None:
+    """As by Ctrl-C, which ends the program."""
+
+    def interrupt(lease: Any) -> None:
+        raise KeyboardInterrupt
+
+    def story() -> None:
+        with pytest.raises(KeyboardInterrupt), sync.Client(address) as state:
+            keepstate.recipes.sync.Leader(state, "report").run(interrupt)
+
+    await asyncio.wait_for(asyncio.to_thread(story), 20)
+    assert [key for _, _, key in service.records] == ["lock:report:token"]
