@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from keepstate import Client, Record, State
 from keepstate.adapters.starlette import SessionMiddleware, rotate
@@ -118,16 +118,36 @@ async def stream(request: Request) -> Response:
     return StreamingResponse(parts(), background=BackgroundTask(after))
 
 
+async def bye(request: Request) -> Response:
+    async def parts() -> AsyncIterator[bytes]:
+        request.session.clear()
+        request.session["note"] = "nobody will have the id"
+        yield b"{}"
+
+    return StreamingResponse(parts())
+
+
+async def public(request: Request) -> Response:
+    request.session["seen"] = 1
+    return JSONResponse({}, headers={"cache-control": "max-age=60"})
+
+
+async def past_the_request(request: Request) -> Response:
+    request.scope["session"]["a"] = 1
+    return JSONResponse({})
+
+
 async def talk(websocket: WebSocket) -> None:
     websocket.session["talks"] = websocket.session.get("talks", 0) + 1
     await websocket.accept()
-    websocket.session["heard"] = await websocket.receive_text()
-    await websocket.close()
+    while True:  # until the browser has gone, which is raised
+        websocket.session["heard"] = await websocket.receive_text()
 
 
 def application(sessions: Sessions, **options: Any) -> Starlette:
     handlers: list[Callable[[Request], Awaitable[Response]]]
     handlers = [change, show, deep, same, untouched, login, logout, fail, not_json, stream]
+    handlers += [bye, public, past_the_request]
     routes = [Route(f"/{each.__name__}", each, methods=["GET", "POST"]) for each in handlers]
     return Starlette(
         routes=[*routes, WebSocketRoute("/talk", talk)],
@@ -401,11 +421,40 @@ async def test_what_is_changed_while_and_after_the_response_is_sent_is_kept(brow
     assert await shown(browser) == {"a": 1, "streamed": 1, "after": 2}
 
 
+async def test_what_ends_while_the_response_is_sent_leaves_no_session_that_nobody_has(
+    browser: httpx.AsyncClient, state: State[Any], web: list[Starlette], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = cookie_of(await browser.post("/change", json={"a": 1})).value
+    begun: list[Any] = []
+
+    async def create(self: Sessions, data: Any) -> str:
+        begun.append(data)
+        return "A" * 43
+
+    monkeypatch.setattr(Sessions, "create", create)
+    await browser.get("/bye")
+    assert await kept(state, session) is None
+    assert begun == []
+
+
+async def test_what_sets_the_cookie_is_kept_by_no_cache_that_others_share(browser: httpx.AsyncClient) -> None:
+    for path in ("/login?user=ada", "/show", "/logout", "/past_the_request"):
+        answer = await browser.get(path)
+        assert cookie_of(answer).key == "session"
+        assert (answer.headers["cache-control"], answer.headers["vary"]) == ("private", "Cookie")
+    assert "cache-control" not in (await browser.get("/untouched")).headers
+    assert (await browser.get("/public")).headers["cache-control"] == "max-age=60", "the application's own word"
+
+
 async def test_a_websocket_has_the_session_and_may_begin_it(web: list[Starlette], state: State[Any]) -> None:
     async def connect(app: Starlette, cookie: str | None) -> list[Any]:
         headers = [] if cookie is None else [(b"cookie", f"session={cookie}".encode())]
         scope = {"type": "websocket", "path": "/talk", "headers": headers, "query_string": b"", "subprotocols": []}
-        incoming: list[Any] = [{"type": "websocket.connect"}, {"type": "websocket.receive", "text": "hello"}]
+        incoming: list[Any] = [
+            {"type": "websocket.connect"},
+            {"type": "websocket.receive", "text": "hello"},
+            {"type": "websocket.disconnect", "code": 1001},
+        ]
         sent: list[Any] = []
 
         async def receive() -> Any:
@@ -414,10 +463,11 @@ async def test_a_websocket_has_the_session_and_may_begin_it(web: list[Starlette]
         async def send(message: Any) -> None:
             sent.append(message)
 
-        await app(scope, receive, send)
+        with pytest.raises(WebSocketDisconnect):
+            await app(scope, receive, send)
         return sent
 
-    accepted, _ = await connect(web[0], None)
+    (accepted,) = await connect(web[0], None)
     (text,) = (value.decode() for name, value in accepted["headers"] if name == b"set-cookie")
     (cookie,) = SimpleCookie(text).values()
     await connect(web[1], cookie.value)

@@ -7,6 +7,7 @@ __all__ = ["SessionMiddleware", "rotate"]
 import math
 import re
 from collections.abc import Mapping
+from http.cookies import Morsel
 from typing import Any, Literal
 
 from keepstate import Json
@@ -18,6 +19,7 @@ try:
     from starlette.requests import HTTPConnection
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.websockets import WebSocketDisconnect
 except ModuleNotFoundError as error:
     raise missing("starlette", error) from None
 
@@ -42,6 +44,9 @@ class SessionMiddleware:
     session at the same time keep each other's changes, and of one member the last. What is changed after that is kept
     when the application is done, in a session that there is. A request that fails before its response begins changes
     nothing; one whose session has ended meanwhile does not bring it back.
+
+    A response that sets the cookie is ``Cache-Control: private`` unless the application says otherwise, and one that
+    depends on the session is ``Vary: Cookie``.
 
     A request raises what the calls of ``keepstate.State`` raise, and TypeError for a member that is not JSON.
     """
@@ -71,13 +76,19 @@ class SessionMiddleware:
         Raises:
             ValueError: browsers would not take such a cookie.
         """
-        if not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", cookie, re.ASCII):
+        reserved: bool = Morsel().isReservedKey(cookie)
+        if reserved or not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", cookie, re.ASCII):
             raise ValueError(f"the name of the cookie is none: {cookie!r}")
+        if not re.fullmatch(r"/[!-:<-~]*", path):
+            raise ValueError(f"the path of a cookie must begin with / and be ASCII without spaces and ;, not {path!r}")
+        if domain is not None and not re.fullmatch(r"[\w.-]+", domain, re.ASCII):
+            raise ValueError(f"the domain of a cookie must be a host's name, not {domain!r}")
+        prefixed = cookie.lower()  # browsers know the prefixes in any case
         if same_site not in ("lax", "strict", "none"):
             raise ValueError(f"same_site must be lax, strict or none, not {same_site!r}")
-        if not secure and (same_site == "none" or cookie.startswith(("__Host-", "__Secure-"))):
+        if not secure and (same_site == "none" or prefixed.startswith(("__host-", "__secure-"))):
             raise ValueError(f"the cookie {cookie!r} with same_site {same_site!r} must be secure")
-        if cookie.startswith("__Host-") and (path != "/" or domain is not None):
+        if prefixed.startswith("__host-") and (path != "/" or domain is not None):
             raise ValueError(f"the cookie {cookie!r} must have the path / and no domain")
         self._app = app
         self._sessions = sessions
@@ -103,9 +114,12 @@ class SessionMiddleware:
                 await self._begin(kept, message)
             await send(message)
 
-        await self._app(scope, receive, send_and_keep)
-        if session.begun and kept.session_id is not None:
-            await kept.keep()
+        try:
+            await self._app(scope, receive, send_and_keep)
+        except WebSocketDisconnect:  # how a connection ends whose browser has gone
+            await kept.keep_rest()
+            raise
+        await kept.keep_rest()
 
     async def _find(self, session_id: str) -> _Kept:
         data = await self._sessions.get(session_id) if _ID.fullmatch(session_id) else None
@@ -119,14 +133,19 @@ class SessionMiddleware:
         session.begun = True
         message.setdefault("headers", [])
         headers = MutableHeaders(scope=message)
-        if session.accessed:
-            headers.add_vary_header("Cookie")
+        cookie = None
         if kept.session_id is not None and (session.accessed or kept.session_id != before):
-            headers.append("set-cookie", self._remember(kept.session_id))
+            cookie = self._remember(kept.session_id)
         elif ended:
-            headers.append("set-cookie", self._forget())
+            cookie = self._forget()
         # A session that is not there any more is no reason to forget the cookie: another request may have just rotated
         # the id, and the browser would lose the new one.
+        if session.accessed or cookie is not None:
+            headers.add_vary_header("Cookie")
+        if cookie is not None:
+            headers.append("set-cookie", cookie)
+            # A visitor without a cookie could be given another's, with what a cache kept for such visitors.
+            headers.setdefault("cache-control", "private")
 
     def _remember(self, session_id: str) -> str:
         response = Response()
@@ -202,8 +221,15 @@ class _Kept:
         self._texts = texts
         self.session.ended = self.session.rotated = False
 
+    async def keep_rest(self) -> None:
+        """Keep what has changed since the response began, in a session that there is."""
+        if self.session.begun and self.session_id is not None:
+            await self.keep()
+
     async def _created(self, data: Mapping[str, Any]) -> str | None:
-        return await self._sessions.create(data) if data else None
+        if not data or self.session.begun:  # no cookie can tell its id any more
+            return None
+        return await self._sessions.create(data)
 
 
 def _texts(data: Mapping[str, Any]) -> dict[str, bytes]:
