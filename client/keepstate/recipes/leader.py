@@ -39,7 +39,7 @@ class Leader:
                 that the others' next attempts take.
 
         Raises:
-            TypeError, ValueError: the name is no part of a key, or ``lease`` is not longer than nothing.
+            TypeError, ValueError: the name is no part of a key, or ``lease`` is no positive timedelta.
         """
         self._lock = Lock(state, name, lease=lease)
 
@@ -48,7 +48,10 @@ class Leader:
 
         ``function`` is cancelled where the lead is lost, and runs anew when this instance leads again; so it does where
         it raises the ``LeaseLost`` of its lease. What else it raises passes through. When it ends, and when ``run`` is
-        cancelled, others may lead at once. Outages are waited out.
+        cancelled, others may lead at once.
+
+        Outages are waited out, but for what ``function`` itself raises in one, such as ``Unavailable`` where it calls
+        the service, or ``Conflict`` where ``lease.guard()`` does not hold any more.
         """
         return await lead(self._lock, function, cancels=True)
 
