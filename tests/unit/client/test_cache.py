@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from itertools import islice
 
 import grpc
 import pytest
 
-from keepstate import Client, Internal, Retry, Unavailable
+import keepstate.recipes.sync
+from keepstate import Client, Internal, Retry, Unavailable, sync
 from keepstate.recipes import Cache
 from keepstate.recipes.cache import _pauses
 from tests.unit.client.fake_service import FakeService, Refusal, refusal
@@ -87,6 +89,23 @@ async def test_where_answers_are_lost_the_source_is_asked_once_and_the_value_kep
         found = await cache.find("a")
         assert found is not None
         assert (found.value, source.asked) == ("value", 1)
+
+
+async def test_an_interrupt_of_a_fill_leaves_no_marker_though_its_client_is_closed_then(
+    address: str, service: FakeService
+) -> None:
+    """As by Ctrl-C, which ends the program."""
+
+    def interrupt() -> str:
+        raise KeyboardInterrupt
+
+    def story() -> None:
+        with pytest.raises(KeyboardInterrupt), sync.Client(address) as state:
+            keepstate.recipes.sync.Cache(state, "cache").get_or_fill("a", interrupt)
+
+    await asyncio.wait_for(asyncio.to_thread(story), 20)
+    assert "Delete" in service.names
+    assert not service.records
 
 
 def test_pauses_grow_to_half_a_second_and_differ() -> None:
