@@ -27,6 +27,7 @@ from keepstate import (
     Transaction,
     Unavailable,
 )
+from keepstate.recipes.lengths import must_be_positive
 from keepstate.recipes.records import Id, Records
 
 V = TypeVar("V")
@@ -76,11 +77,9 @@ class Cache(Generic[V]):
 
         Raises:
             ValueError: there is no prefix, a part of one is empty, or ``ttl`` or ``fill_within`` is not positive.
-            TypeError: ``older`` is a text instead of parts.
+            TypeError: ``older`` is a text instead of parts, or ``ttl`` or ``fill_within`` is no timedelta.
         """
-        for name, given in (("ttl", ttl), ("fill_within", fill_within)):
-            if given <= timedelta():
-                raise ValueError(f"{name} must be positive, not {given}")
+        must_be_positive(ttl=ttl, fill_within=fill_within)
         if isinstance(older, str):  # each letter would be a part
             raise TypeError("older must be the parts of a prefix, not a text")
         self._state = state

@@ -10,6 +10,7 @@ from typing import Any
 
 from keepstate import Increment, State, UpdateNotApplicable, key
 from keepstate.recipes.json_read import WHOLE_NUMBERS
+from keepstate.recipes.lengths import must_be_positive
 from keepstate.recipes.records import Id
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -50,13 +51,14 @@ class RateLimiter:
             limit: what may be spent in ``per``.
 
         Raises:
-            TypeError, ValueError: the name is no part of a key, ``limit`` is less than 1, or ``per`` is not longer than
-                nothing.
+            TypeError, ValueError: the name is no part of a key, ``limit`` is no int or less than 1, or ``per`` is no
+                positive timedelta.
         """
+        if not isinstance(limit, int):
+            raise TypeError(f"limit must be an int, not a {type(limit).__name__}")
         if limit < 1:
             raise ValueError(f"limit must be at least 1, not {limit}")
-        if per <= timedelta():
-            raise ValueError(f"per must be longer than nothing, not {per}")
+        must_be_positive(per=per)
         key("rate", name)  # raises here, rather than at each call
         self._state = state.using(WHOLE_NUMBERS)
         self._name = name

@@ -33,6 +33,7 @@ from keepstate import (
     TransactionConflict,
     key,
 )
+from keepstate.recipes.lengths import must_be_positive
 from keepstate.recipes.records import Id
 
 PAUSES = Retry(limit=timedelta(seconds=1))
@@ -69,10 +70,9 @@ class Lock:
             lease: how long the lock is held without being renewed.
 
         Raises:
-            TypeError, ValueError: the name is no part of a key, or ``lease`` is not longer than nothing.
+            TypeError, ValueError: the name is no part of a key, or ``lease`` is no positive timedelta.
         """
-        if lease <= _NOTHING:
-            raise ValueError(f"lease must be longer than nothing, not {lease}")
+        must_be_positive(lease=lease)
         self._state = state.using(Json())
         self._key = key("lock", name)
         self._token_key = key("lock", name, "token")

@@ -22,6 +22,7 @@ from keepstate import (
     UpdateNotApplicable,
     key,
 )
+from keepstate.recipes.lengths import must_be_positive
 
 V = TypeVar("V")
 V_co = TypeVar("V_co", covariant=True)
@@ -73,12 +74,12 @@ class Queue(Generic[V]):
             lease: how long an item is its taker's. Make it longer than the work takes.
 
         Raises:
-            ValueError: the name is empty, ``limit`` is not from 1 to 10,000, or ``lease`` is not above zero.
+            ValueError: the name is empty, ``limit`` is not from 1 to 10,000, or ``lease`` is not positive.
+            TypeError: ``lease`` is no timedelta.
         """
         if not 1 <= limit <= _MOST:
             raise ValueError(f"limit must be from 1 to {_MOST}, not {limit}")
-        if lease <= timedelta():
-            raise ValueError(f"lease must be above zero, not {lease}")
+        must_be_positive(lease=lease)
         self._name = name
         self._index = key("queue", name)
         self._size = key("queue", name, "size")

@@ -74,7 +74,9 @@ async def test_what_is_no_number_is_told_and_neither_allowed_nor_refused(
 async def test_bad_arguments_are_named(state: Client[Any]) -> None:
     with pytest.raises(ValueError, match="limit must be at least 1, not 0"):
         RateLimiter(state, "chat", limit=0, per=MINUTE)
-    with pytest.raises(ValueError, match="per must be longer than nothing"):
+    with pytest.raises(ValueError, match="per must be positive"):
         RateLimiter(state, "chat", limit=1, per=timedelta())
+    with pytest.raises(TypeError, match="limit must be an int, not a float"):
+        RateLimiter(state, "chat", limit=2.5, per=MINUTE)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="part 2 of the key is empty"):
         RateLimiter(state, "", limit=1, per=MINUTE)

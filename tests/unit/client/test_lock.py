@@ -114,7 +114,7 @@ async def test_a_lease_that_was_released_is_not_renewed(address: str, service: F
 
 
 async def test_bad_arguments_are_named(state: Client[Any], address: str) -> None:
-    with pytest.raises(ValueError, match="lease must be longer than nothing"):
+    with pytest.raises(ValueError, match="lease must be positive"):
         Lock(state, "report", lease=timedelta())
     with pytest.raises(ValueError, match="part 2 of the key is empty"):
         Lock(state, "")

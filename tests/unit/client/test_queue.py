@@ -18,7 +18,7 @@ from keepstate.recipes.queue import _portions
     [
         ({"limit": 0}, "limit must be from 1 to 10000, not 0"),
         ({"limit": 10_001}, "limit must be from 1 to 10000, not 10001"),
-        ({"lease": timedelta()}, "lease must be above zero, not 0:00:00"),
+        ({"lease": timedelta()}, "lease must be positive, not 0:00:00"),
         ({"name": ""}, "is empty"),
     ],
 )

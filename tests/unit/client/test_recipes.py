@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepstate import Client, parse_key
-from keepstate.recipes import ChatHistory, Conversations, Counters, Message, Once
+from keepstate.recipes import (
+    Cache,
+    ChatHistory,
+    Conversations,
+    Counters,
+    Leader,
+    Lock,
+    Message,
+    Once,
+    Queue,
+    RateLimiter,
+)
 from keepstate.recipes.messages import as_entry, as_messages
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
@@ -41,6 +53,22 @@ def test_the_dashes_of_a_user_are_escaped_and_those_of_a_conversation_are_not() 
     key = Conversations(UNUSED).key("a-b:c", "4f-5a")
     assert key == "conversation-a%2Db%3Ac-4f-5a"
     assert parse_key(key) == ("conversation-a-b:c-4f-5a",)
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [
+        (Lock, "lease"),
+        (Leader, "lease"),
+        (Queue, "lease"),
+        (Cache, "ttl"),
+        (Cache, "fill_within"),
+        (partial(RateLimiter, limit=1), "per"),
+    ],
+)
+def test_a_number_of_seconds_is_not_taken_for_a_length_of_time(kind: Callable[..., object], named: str) -> None:
+    with pytest.raises(TypeError, match=f"{named} must be a timedelta, not a int"):
+        kind(UNUSED, "report", **{named: 30})
 
 
 @given(users, users, users, users)
