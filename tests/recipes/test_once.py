@@ -33,12 +33,15 @@ async def test_of_64_that_are_given_an_event_at_once_one_is_told_that_it_is_the_
 async def test_a_mark_is_kept_for_its_time_to_live_under_a_documented_key(
     made: Any, one: View, other: View, state: State[Any]
 ) -> None:
-    assert await made(recipes.Once, one).first("a:b") is True
-    record = await state.get_record("event-a%3Ab")
-    assert record is not None
-    assert (record.value, record.content_type) == ({"result": None}, "application/json")
-    assert record.expire_time is not None
-    assert timedelta(hours=23) < record.expire_time - await state.now() <= timedelta(days=1)
+    once = made(recipes.Once, one)
+    assert await once.first("a:b") is True
+    await once.run("c", count)
+    for name, result in (("event-a%3Ab", None), ("event-c", "counted")):
+        record = await state.get_record(name)
+        assert record is not None
+        assert (record.value, record.content_type) == ({"result": result}, "application/json")
+        assert record.expire_time is not None
+        assert timedelta(hours=23) < record.expire_time - await state.now() <= timedelta(days=1)
     short = [made(recipes.Once, view, prefix="short/", ttl=timedelta(seconds=1)) for view in (one, other)]
     assert await short[0].first(1) is True
     assert await short[1].first(1) is False
