@@ -299,6 +299,15 @@ async def test_tasks_under_the_older_name_are_read_and_removed_by_every_change(
     assert await tasks.find("ada") is None
 
 
+async def test_of_many_changes_of_tasks_at_once_each_is_made(made: Any, one: View, other: View) -> None:
+    both = [made(recipes.TaskCache, view) for view in (one, other)]
+    puts = (both[number % 2].put("ada", [number]) for number in range(32))
+    invalidations = (both[number % 2].invalidate("ada") for number in range(32))
+    await asyncio.gather(*puts, *invalidations)
+    await both[0].invalidate("ada")
+    assert await both[1].find("ada") is None
+
+
 def test_wrong_arguments_are_refused_at_once() -> None:
     state: State[Any] = Client("localhost:1")
     for wrong in (timedelta(), timedelta(seconds=-1)):

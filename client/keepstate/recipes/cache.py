@@ -17,10 +17,8 @@ from keepstate import (
     Conflict,
     DeadlineExceeded,
     DecodeError,
-    Delete,
     KeepstateError,
     OutcomeUnknown,
-    Put,
     Record,
     ResourceExhausted,
     State,
@@ -134,18 +132,15 @@ class Cache(Generic[V]):
 
     async def put(self, identifier: Id, value: V) -> None:
         """Keep a value, whatever there was. A fill that is under way is not kept."""
-        if self._older is None:
-            await self._records.put(identifier, value)
-        else:
-            put = Put(self.key(identifier), value, ttl=self._ttl)
-            await self._state.transact(puts=[put], deletes=[Delete(self._older.key(identifier))])
+        if self._older is not None:  # before the put: what a failure leaves must not come back when the value expires
+            await self._older.delete(identifier)
+        await self._records.put(identifier, value)
 
     async def invalidate(self, identifier: Id) -> None:
         """Remove a value, after its source has changed. A fill that is under way is not kept."""
-        if self._older is None:
-            await self._records.delete(identifier)
-        else:
-            await self._state.transact(deletes=[Delete(self.key(identifier)), Delete(self._older.key(identifier))])
+        if self._older is not None:
+            await self._older.delete(identifier)
+        await self._records.delete(identifier)
 
     def invalidate_in(self, tx: Transaction[Any], identifier: Id) -> None:
         """Have a value removed by the transaction that changes its source.
