@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from keepstate import State, recipes
+from keepstate import DecodeError, State, recipes
 from tests.recipes.conftest import Mortal, View
 
 pytestmark = pytest.mark.containers
@@ -95,6 +95,18 @@ async def test_members_are_set_as_they_are_given_and_removed_by_name(made: Any, 
     assert await sessions.get(session) == left
     with pytest.raises(TypeError, match="remove must be a list"):
         await sessions.update(session, {}, remove="cart")
+
+
+async def test_what_is_no_session_is_said_to_be_none(made: Any, one: View, state: State[Any]) -> None:
+    sessions = made(recipes.Sessions, one, *AUTH)
+    await state.put("session:auth:list", [1])
+    for call in (sessions.get, lambda name: sessions.update(name, {"a": 1}), sessions.rotate):
+        with pytest.raises(DecodeError, match="session:auth:list"):
+            await call("list")
+        for name in ("", "x" * 600, "\ud800"):
+            with pytest.raises(ValueError, match="key"):
+                await call(name)
+    assert await state.get("session:auth:list") == [1]
 
 
 async def test_of_many_who_give_a_session_a_new_id_one_does(made: Any, one: View, other: View) -> None:

@@ -10,6 +10,7 @@ from typing import Generic, TypeAlias, TypeVar
 from uuid import UUID
 
 from keepstate import State, key
+from keepstate.recipes.lengths import must_be_positive
 
 V = TypeVar("V")
 
@@ -32,13 +33,16 @@ class Records(Generic[V]):
 
         Args:
             prefix: the parts of a key before the identifier, at least one.
-            ttl: how long a record lives after it was put. None: for ever.
+            ttl: how long a record lives after it was put, more than nothing. None: for ever.
             sliding: whether a read moves the expiry, too.
 
         Raises:
-            ValueError: there is no prefix, a part of it is empty, or ``sliding`` has no ``ttl``.
+            ValueError: there is no prefix, a part of it is empty, ``ttl`` is not positive, or ``sliding`` has none.
+            TypeError: ``ttl`` is no timedelta.
         """
         key(*prefix)  # raises here, rather than at each call
+        if ttl is not None:
+            must_be_positive(ttl=ttl)
         if sliding and ttl is None:
             raise ValueError("sliding needs a ttl")
         self._state = state

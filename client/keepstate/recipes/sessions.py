@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from keepstate import State, Transaction
+from keepstate.recipes.json_read import JsonRead
 from keepstate.recipes.records import Id, Records
 
 _RANDOM_BYTES = 32
@@ -31,17 +32,18 @@ class Sessions:
     """
 
     def __init__(self, state: State[Any], *prefix: Id, ttl: timedelta = timedelta(hours=1)) -> None:
-        """Keep them in this view, whose codec is JSON.
+        """Keep them in this view, as JSON whatever its codec.
 
         Args:
             prefix: the parts of a key before the id, at least one.
             ttl: how long a session lives after its last use.
 
         Raises:
-            ValueError: there is no prefix, or a part of it is empty.
+            ValueError: there is no prefix, a part of it is empty, or ``ttl`` is not positive.
+            TypeError: ``ttl`` is no timedelta.
         """
-        self._records: Records[dict[str, Any]] = Records(state, *prefix, ttl=ttl, sliding=True)
-        self._state = state
+        self._state: State[dict[str, Any]] = state.using(_SESSION)
+        self._records = Records(self._state, *prefix, ttl=ttl, sliding=True)
         self._ttl = ttl
 
     @property
@@ -64,7 +66,12 @@ class Sessions:
         return session_id
 
     async def get(self, session_id: Id) -> dict[str, Any] | None:
-        """Read a session's data, and let it live on. None: there is no such session."""
+        """Read a session's data, and let it live on. None: there is no such session.
+
+        Raises:
+            ValueError: the id can be no part of a key, see ``keepstate.key``: none that ``create`` returned is so.
+            DecodeError: what is kept there is no JSON object.
+        """
         return await self._records.get(session_id)
 
     async def update(
@@ -141,7 +148,8 @@ class FormDrafts(Records[dict[str, Any]]):
             ttl: how long a draft lives after its last use.
 
         Raises:
-            ValueError: there is no prefix, or a part of it is empty.
+            ValueError: there is no prefix, a part of it is empty, or ``ttl`` is not positive.
+            TypeError: ``ttl`` is no timedelta.
         """
         super().__init__(state, *prefix, ttl=ttl, sliding=True)
 
@@ -155,3 +163,12 @@ class FormDrafts(Records[dict[str, Any]]):
         """
         saved: dict[str, Any] = await self._state.merge_patch(self.key(identifier), dict(fields), ttl=self._ttl)
         return saved
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError("a session is a JSON object")
+    return value
+
+
+_SESSION = JsonRead(reading=_object)

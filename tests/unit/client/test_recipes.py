@@ -17,12 +17,15 @@ from keepstate.recipes import (
     ChatHistory,
     Conversations,
     Counters,
+    FormDrafts,
     Leader,
     Lock,
     Message,
     Once,
     Queue,
     RateLimiter,
+    Records,
+    Sessions,
 )
 from keepstate.recipes.messages import as_entry, as_messages
 
@@ -63,6 +66,8 @@ def test_the_dashes_of_a_user_are_escaped_and_those_of_a_conversation_are_not() 
         (Queue, "lease"),
         (Cache, "ttl"),
         (Cache, "fill_within"),
+        (Records, "ttl"),
+        (Sessions, "ttl"),
         (partial(RateLimiter, limit=1), "per"),
     ],
 )
@@ -87,6 +92,10 @@ def test_no_two_events_of_prefixes_that_end_with_a_colon_share_a_mark(
         (lambda: Conversations(UNUSED, keep=0), "keep"),
         (lambda: Conversations(UNUSED).key("", "7"), "empty"),
         (lambda: Counters(UNUSED), "part"),
+        (lambda: Records(UNUSED, "user", ttl=timedelta()), "ttl must be positive, not 0:00:00"),
+        (lambda: Records(UNUSED, "user", sliding=True), "sliding needs a ttl"),
+        (lambda: Sessions(UNUSED, "session", ttl=timedelta(-1)), "ttl must be positive"),
+        (lambda: FormDrafts(UNUSED, "draft", ttl=timedelta()), "ttl must be positive, not 0"),
     ],
 )
 def test_what_is_out_of_bounds_is_named(make: Callable[[], object], named: str) -> None:
