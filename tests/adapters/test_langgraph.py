@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import operator
 import signal
 import sys
@@ -473,6 +474,38 @@ async def test_a_deletion_that_was_cut_short_is_finished_by_calling_it_again(
     assert not [found async for found in elsewhere.alist(THREAD)]
     await elsewhere.adelete_thread("ada")
     assert not await found_of(state, keys)
+
+
+@pytest.mark.parametrize("name", ["batch", "transaction"])
+@pytest.mark.parametrize("call", range(1, 7))
+async def test_a_deletion_by_run_that_was_cut_short_is_finished_by_calling_it_again(
+    name: str,
+    call: int,
+    saver: Saver,
+    elsewhere: Saver,
+    state: State[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = await put(saver, checkpoint_of(a=1), run_id="run-1")
+    await saver.aput_writes(config, [("a", 1)], "task")
+    await saver.acopy_thread("ada", "bob")
+    keys = await keys_of(state, "ada") | await keys_of(state, "bob")
+    with monkeypatch.context() as patched, contextlib.suppress(Unavailable):
+        patched.setattr(State, name, failing(getattr(State, name), call))
+        await saver.adelete_for_runs(["run-1"])
+    await elsewhere.adelete_for_runs(["run-1"])
+    assert not await found_of(state, keys)
+
+
+async def test_an_empty_checkpoint_id_is_none(saver: Saver) -> None:
+    unnamed: RunnableConfig = {"configurable": {**THREAD["configurable"], "checkpoint_id": ""}}
+    assert await saver.aget_tuple(unnamed) is None
+    config = await put(saver, checkpoint_of(a=1), unnamed)
+    found = await saver.aget_tuple(unnamed)
+    assert found is not None
+    assert found.config == config
+    assert found.parent_config is None
+    assert [each.config async for each in saver.alist(unnamed)] == [config]
 
 
 def failing(method: Callable[..., Any], at: int) -> Callable[..., Any]:

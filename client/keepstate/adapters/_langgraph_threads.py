@@ -279,10 +279,13 @@ class Thread:
 
     # Deleting
 
-    async def drop(self, places: Collection[Place]) -> None:
+    async def drop(self, places: Collection[Place], *, of_run: str | None = None) -> None:
         """Delete checkpoints with their writes, and the values that no other checkpoint has.
 
         What was cut short is done by doing it again: the index forgets a checkpoint last.
+
+        Args:
+            of_run: the run by whose record the thread was found, and is to be found again: that record stays as it is.
         """
         if not places:
             return
@@ -296,7 +299,7 @@ class Thread:
         await self._delete(names)
         await self._delete(self._writes_key(place) for place in chosen)
         await self._delete(self._checkpoint_key(place) for place in chosen)
-        await self._forget_runs(_runs(chosen) - _runs(staying))
+        await self._forget_runs(_runs(chosen) - _runs(staying) - {of_run})
         await self._state.transaction(lambda tx: self._forget(tx, chosen), tries=_TRIES)
 
     async def _names_of(self, places: Collection[Place]) -> set[str]:
@@ -355,14 +358,7 @@ class Thread:
         return self._serde.loads_typed((form.decode(), rest))
 
     def _stored(self, record: bytes) -> Stored:
-        loaded = self._load(record)
-        return Stored(
-            checkpoint=loaded["checkpoint"],
-            metadata=loaded["metadata"],
-            parent=loaded["parent"],
-            held=loaded["held"],
-            record=record,
-        )
+        return Stored(**self._load(record), record=record)
 
 
 def _parts(namespace: str) -> tuple[str, ...]:

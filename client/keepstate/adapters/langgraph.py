@@ -12,12 +12,13 @@ from __future__ import annotations
 __all__ = ["AsyncKeepstateSaver", "CheckpointTooLarge", "KeepstateSaver"]
 
 import asyncio
+import contextlib
 import functools
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
-from keepstate import Json, State, key, sync
+from keepstate import Conflict, Json, State, key, sync
 from keepstate._waiting import waiting
 from keepstate.adapters import missing
 
@@ -205,12 +206,16 @@ class AsyncKeepstateSaver(BaseCheckpointSaver[str]):
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Delete the checkpoints of runs: those with these ``run_id`` in their metadata, in all threads."""
-        runs = {str(run) for run in run_ids}
-        for run in sorted(runs):
-            threads: dict[str, bool] = await self._state.get(key(self._prefix, "run", run), codec=Json(), default={})
-            for thread_id in threads:
+        for run in sorted({str(run) for run in run_ids}):
+            name = key(self._prefix, "run", run)
+            threads = await self._state.get_record(name, codec=Json())
+            if threads is None:
+                continue
+            for thread_id in threads.value:
                 thread = self._thread(thread_id)
-                await thread.drop(await thread.places(runs=runs, stored=False))
+                await thread.drop(await thread.places(runs={run}, stored=False), of_run=run)
+            with contextlib.suppress(Conflict):  # the run has not ended, or others delete it, too
+                await self._state.delete(name, if_etag=threads.etag)
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy all checkpoints of a thread, with their writes, into another."""
@@ -339,7 +344,7 @@ def _named(config: RunnableConfig | None) -> tuple[Any, str, str | None]:
     configurable = (config or {}).get("configurable", {})
     if configurable.get("thread_id") in (None, ""):
         raise ValueError("configurable.thread_id is missing: checkpoints belong to a thread")
-    return configurable["thread_id"], configurable.get("checkpoint_ns") or "", configurable.get("checkpoint_id")
+    return configurable["thread_id"], configurable.get("checkpoint_ns") or "", configurable.get("checkpoint_id") or None
 
 
 def _config(thread_id: object, place: Place) -> RunnableConfig:
