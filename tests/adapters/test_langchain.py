@@ -12,8 +12,9 @@ from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.runnables.history import RunnableWithMessageHistory
 
-from keepstate import EncodeError, State
+from keepstate import DecodeError, EncodeError, State
 from keepstate.adapters.langchain import AsyncKeepstateChatMessageHistory, KeepstateChatMessageHistory
+from keepstate.recipes import ChatHistory
 from tests.recipes.conftest import View
 
 pytestmark = pytest.mark.containers
@@ -71,17 +72,36 @@ async def test_the_newest_are_kept(one: View, style: str) -> None:
 async def test_a_message_begins_the_time_to_live_anew(one: View, style: str, state: State[Any]) -> None:
     history = history_of(one, style, "a", ttl=timedelta(hours=1))
     await history.aadd_messages([HumanMessage("1")])
-    await state.touch("langchain:history:a", ttl=timedelta(minutes=1))
+    await state.touch("langchain:messages:a", ttl=timedelta(minutes=1))
     await history.aadd_messages([AIMessage("2")])
-    record = await state.get_record("langchain:history:a")
+    record = await state.get_record("langchain:messages:a")
     assert record is not None
     assert record.expire_time is not None
     assert record.expire_time - await state.now() > timedelta(minutes=59)
 
 
+async def test_with_the_prefix_of_the_recipe_it_is_still_another_history(
+    one: View, style: str, state: State[Any]
+) -> None:
+    recipe, history = ChatHistory(state), history_of(one, style, "a", prefix="chat")
+    await recipe.append("a", "user", "1")
+    await history.aadd_messages([HumanMessage("2")])
+    assert [message.content for message in await recipe.read("a")] == ["1"]
+    assert [message.text for message in await history.aget_messages()] == ["2"]
+
+
+@pytest.mark.parametrize("other_value", [[{"role": "user"}], [{"type": "odd", "data": {}}], ["x"], 7])
+async def test_what_is_no_history_of_langchain_is_refused_by_its_key(
+    one: View, style: str, state: State[Any], other_value: Any
+) -> None:
+    await state.put("langchain:messages:a", other_value)
+    with pytest.raises(DecodeError, match="langchain:messages:a"):
+        await history_of(one, style, "a").aget_messages()
+
+
 async def test_what_json_cannot_say_is_refused_before_anything_is_sent(one: View, style: str) -> None:
     history = history_of(one, style, "a")
-    with pytest.raises(EncodeError, match="langchain:history:a"):
+    with pytest.raises(EncodeError, match="langchain:messages:a"):
         await history.aadd_messages([HumanMessage("1"), HumanMessage("2", additional_kwargs={"file": b"\0"})])
     assert await history.aget_messages() == []
 

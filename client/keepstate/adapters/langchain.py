@@ -19,6 +19,7 @@ from keepstate import Json, State, key, sync
 from keepstate._waiting import waiting
 from keepstate.adapters import missing
 from keepstate.operations import Append
+from keepstate.recipes.json_read import JsonRead
 
 try:
     from langchain_core.chat_history import BaseChatMessageHistory
@@ -27,6 +28,8 @@ except ModuleNotFoundError as error:
     raise missing("langchain", error) from None
 
 _KEEP = 200
+
+_MESSAGES = JsonRead(reading=messages_from_dict)
 
 
 class AsyncKeepstateChatMessageHistory(BaseChatMessageHistory):
@@ -58,14 +61,18 @@ class AsyncKeepstateChatMessageHistory(BaseChatMessageHistory):
         """
         super().__init__()
         self._state = state.using(Json())
-        self._key = key(prefix, "history", session_id)
+        self._key = key(prefix, "messages", session_id)
         self._keep = keep
         self._ttl = ttl
         self._appending([])  # raises here, rather than at each call
 
     async def aget_messages(self) -> list[BaseMessage]:
-        """Read the messages, the newest last."""
-        return messages_from_dict(await self._state.get(self._key, default=[]))
+        """Read the messages, the newest last.
+
+        Raises:
+            DecodeError: something else is there than messages of LangChain.
+        """
+        return await self._state.get(self._key, codec=_MESSAGES, default=[])
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
         """Add messages, all or none. The history's time to live begins anew.
