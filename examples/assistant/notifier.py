@@ -28,14 +28,18 @@ class Notifier:
 
     async def hear(self, event: Fields) -> Fields:
         """Take an event, a CloudEvent, into the feed. An event that was heard before changes nothing."""
-        event_id, data = name(event, "id"), event.get("data")
+        try:
+            event_id, data = name(event, "id"), event.get("data")
+        except ValueError as error:  # it will not be right when it comes again
+            log.warning("dropped an event: %s", error)
+            return {"status": "DROP"}
 
         async def keep(tx: Transaction[Any]) -> None:
             tx.append(FEED, [{"id": event_id, "data": data}], max_length=LENGTH)
 
         done = await self._once.run(event_id, keep)
         log.info("%s%s", data, " (heard before)" if done.repeated else "")
-        return {"status": "SUCCESS"}  # else the sidecar would send it again
+        return {"status": "SUCCESS"}  # after any error the sidecar sends it again
 
 
 @asynccontextmanager

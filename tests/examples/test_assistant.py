@@ -40,10 +40,10 @@ EXAMPLE = ROOT / "examples" / "assistant"
 README = (EXAMPLE / "README.md").read_text()
 SEED = 20261123
 USERS = ("ada", "bob:b", "cleo", "dan%", "eve")
-TASKS_EACH = 6
+TASKS_EACH = 4
 """With their ends these make fewer events than the feed keeps."""
 
-KILLED_EVERY = 20
+KILLED_EVERY = 13
 """Messages of one user."""
 
 
@@ -387,6 +387,22 @@ def test_an_event_waits_for_a_notifier_that_is_away(stage: Stage, state: Client[
     eventually(lambda: refusals(stage) > refused)  # and was not taken
     stage.notifier.start()
     eventually(lambda: feed(stage, "ida") == Counter([("task created", "ida", 1)]))
+
+
+def test_an_event_that_comes_twice_is_heard_once(stage: Stage) -> None:
+    data = {"event": "task created", "user": "joy", "number": 1, "title": "Call Ada"}
+    body = json.dumps({"id": "joy-1", "data": data}).encode()
+    for _ in range(2):
+        status, answer = stage.notifier.sidecar.http("POST", "/v1.0/invoke/notifier/method/hear", body)
+        assert (status, json.loads(answer)) == (200, {"status": "SUCCESS"})
+    assert feed(stage, "joy") == Counter([("task created", "joy", 1)])
+
+
+def test_what_can_never_be_heard_does_not_come_for_ever(containers: Containers, stage: Stage) -> None:
+    too_long = f"/v1.0/publish/pubsub/{EVENTS}?metadata.cloudevent.id={'x' * 51}"
+    assert stage.assistants[0].sidecar.http("POST", too_long, b"{}")[0] == 204
+    eventually(lambda: "dropped an event: id must be" in stage.notifier.log.read_text())
+    eventually(lambda: containers.redis.cli("XPENDING", EVENTS, "notifier").startswith("0"))
 
 
 def refusals(stage: Stage) -> int:

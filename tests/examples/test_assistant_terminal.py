@@ -12,11 +12,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 
 import pytest
 
 from examples.assistant import rules
+from examples.assistant.agent import EVENTS
 from examples.assistant.rules import TITLE
+from examples.assistant.terminal import Assistants, Nobody
 from keepstate import key
 from keepstate.sync import Client
 from keepstate.testing import KeepstateService
@@ -140,6 +143,22 @@ def test_who_has_as_many_tasks_as_may_be_gets_no_more(service: Service, keepstat
     done = pipe("--user", "gus", "--at", service.url, lines="create task\ncancel\n")
     answers = [line for line in done.stdout.splitlines() if line.startswith("assistant")]
     assert answers == [f"assistant: {rules.FULL}", f"assistant: {rules.NOTHING_TO_CANCEL}"]
+
+
+def test_where_too_many_events_wait_nothing_is_done_that_makes_another(service: Service, keepstate: str) -> None:
+    service.start()
+    waiting = key("queue", EVENTS, "size")
+    say = partial(Assistants([service.url]).say, "hal")
+    with Client(keepstate, namespace="assistant") as state:
+        state.put(waiting, 1000)
+        for number, line in enumerate(("how many", "create task", "Buy ink")):
+            say(line, message_id=f"{number}")  # what makes no event is answered
+        with pytest.raises(Nobody):
+            Assistants([service.url], patience=1).say("hal", "black", message_id="3")
+        assert state.get(key("task", "hal")) is None
+        assert state.get(key("count", "hal")) == 3
+        state.delete(waiting)
+    assert say("black", message_id="3").text == "Task 1 is created: Buy ink"
 
 
 def test_without_a_sidecar_events_are_in_the_log(service: Service) -> None:
