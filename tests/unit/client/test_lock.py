@@ -13,7 +13,7 @@ import pytest
 
 import keepstate.recipes.sync
 from keepstate import Client, Unavailable, sync
-from keepstate.recipes import Lease, LeaseLost, Lock
+from keepstate.recipes import Leader, Lease, LeaseLost, Lock
 from tests.unit.client.fake_service import FakeService, refusal
 
 HOUR = timedelta(hours=1)
@@ -87,6 +87,32 @@ async def test_a_lease_that_could_not_be_renewed_is_as_long_as_before(state: Cli
         await lease.renew(timeout=timedelta(milliseconds=50))
     assert lease.held
     assert lease.left < left
+
+
+async def test_a_renewed_lease_is_held_its_whole_length_from_then_on(
+    state: Client[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = await taken(state)
+    tell = time.time
+    monkeypatch.setattr(time, "time", lambda: tell() + 2400)
+    assert lease.left <= timedelta(minutes=20)
+    await lease.renew()
+    assert lease.left > timedelta(minutes=59)
+
+
+async def test_one_that_leads_is_cancelled_when_it_loses_the_lead_and_runs_anew(state: Client[Any]) -> None:
+    tokens: list[int] = []
+
+    async def work(lease: Lease) -> str:
+        tokens.append(lease.token)
+        if len(tokens) == 1:
+            await state.delete("lock:report")
+            await asyncio.Event().wait()  # it never looks at its lease
+        return "done"
+
+    leader = Leader(state, "report", lease=timedelta(milliseconds=500))
+    assert await asyncio.wait_for(leader.run(work), 20) == "done"
+    assert tokens == [1, 2]
 
 
 @pytest.mark.parametrize("milliseconds", [0, 1, 300])
