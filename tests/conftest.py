@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,11 @@ import pytest
 from tests.support.containers import Containers, Images, Unavailable, find_images
 
 pytest_plugins = ["tests.support.closing_line"]
+
+# A shell that starts a run in the background, as some CIs do, has it ignore Ctrl-C; the programs that tests start, and
+# end by it, would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
