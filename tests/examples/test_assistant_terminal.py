@@ -63,9 +63,9 @@ class Service:
             self._process.communicate()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def keepstate() -> Iterator[str]:
-    """The address of Keepstate on the embedded store."""
+    """The address of Keepstate on the embedded store, without what another test's assistant left when it was killed."""
     with KeepstateService() as running:
         yield running.address
 
@@ -161,9 +161,11 @@ def test_where_too_many_events_wait_nothing_is_done_that_makes_another(service: 
     assert say("black", message_id="3").text == "Task 1 is created: Buy ink"
 
 
-def test_without_a_sidecar_events_are_in_the_log(service: Service) -> None:
+def test_without_a_sidecar_events_are_in_the_log(service: Service, keepstate: str) -> None:
     service.start()
     pipe("--user", "eve", "--at", service.url, lines="create task\nBuy tea\ngreen\n")
+    with Client(keepstate, namespace="assistant") as state:
+        eventually(lambda: state.get(key("queue", EVENTS)) == {})  # which is after the answer
     code, log = service.end()
     assert code == 0
     assert "'event': 'task created', 'user': 'eve', 'number': 1, 'title': 'Buy tea'" in log
