@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Here", "passing_on", "wait_with_calls", "waiting"]
+__all__ = ["Here", "passing_on", "passing_on_in", "wait_with_calls", "waiting", "waiting_in"]
 
 import asyncio
 import functools
@@ -10,9 +10,12 @@ from asyncio import run_coroutine_threadsafe
 from collections.abc import Callable, Coroutine
 from queue import SimpleQueue
 from threading import Event
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from keepstate._loop_thread import running_loop, wait_for
+
+if TYPE_CHECKING:  # the synchronous client is made by this module
+    from keepstate import sync, transaction
 
 R = TypeVar("R")
 S = TypeVar("S")
@@ -41,6 +44,30 @@ def passing_on(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[A
         return method(self._asynchronous, *arguments, **named)
 
     return call
+
+
+def waiting_in(
+    method: Callable[Concatenate[S, transaction.Transaction[Any], P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Any, sync.Transaction[Any], P], R]:
+    """A method that does within a synchronous transaction what an asynchronous one does, and waits for it."""
+
+    @functools.wraps(method)
+    def call(self: Any, /, tx: sync.Transaction[Any], *arguments: P.args, **named: P.kwargs) -> R:
+        return wait_with_calls(lambda _: method(self._asynchronous, tx.asynchronous, *arguments, **named))
+
+    return call  # type: ignore[return-value]  # more than it says: tx may also be given by name
+
+
+def passing_on_in(
+    method: Callable[Concatenate[S, transaction.Transaction[Any], P], R],
+) -> Callable[Concatenate[Any, sync.Transaction[Any], P], R]:
+    """A method that does within a synchronous transaction what one does that needs no waiting."""
+
+    @functools.wraps(method)
+    def call(self: Any, /, tx: sync.Transaction[Any], *arguments: P.args, **named: P.kwargs) -> R:
+        return method(self._asynchronous, tx.asynchronous, *arguments, **named)
+
+    return call  # type: ignore[return-value]  # more than it says: tx may also be given by name
 
 
 class Here(Protocol):

@@ -6,10 +6,10 @@ __all__ = ["AnalyticsCache", "Cache", "TaskCache", "UserCache"]
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from keepstate import recipes, sync
-from keepstate._waiting import passing_on, wait_with_calls, waiting
+from keepstate._waiting import passing_on, passing_on_in, wait_with_calls, waiting
 from keepstate.recipes.records import Id
 
 V = TypeVar("V")
@@ -46,13 +46,7 @@ class Cache(Generic[V]):
         """
         return wait_with_calls(lambda here: self._asynchronous.get_or_fill(identifier, lambda: here(fill)))
 
-    def invalidate_in(self, tx: sync.Transaction[Any], identifier: Id) -> None:
-        """Have a value removed by the transaction that changes its source.
-
-        Raises:
-            ValueError: the transaction is another client's.
-        """
-        self._asynchronous.invalidate_in(tx.asynchronous, identifier)
+    invalidate_in = passing_on_in(recipes.Cache[V].invalidate_in)
 
 
 class UserCache(Cache[V]):

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 __all__ = ["ChatContexts", "ChatHistory", "ChatSessions"]
 
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from keepstate import recipes, sync
-from keepstate._waiting import passing_on, wait_with_calls, waiting
-from keepstate.recipes.messages import Message
-from keepstate.recipes.records import Id
+from keepstate._waiting import passing_on, waiting, waiting_in
 from keepstate.recipes.sync.records import Records
 
 V = TypeVar("V")
@@ -45,11 +42,5 @@ class ChatHistory:
     extend = waiting(recipes.ChatHistory.extend)
     read = waiting(recipes.ChatHistory.read)
     clear = waiting(recipes.ChatHistory.clear)
-
-    def append_in(self, tx: sync.Transaction[Any], user: Id, role: str, content: str) -> Message:
-        """Have a message added by a transaction, with all else that it writes. Once in a transaction for each user."""
-        return self.extend_in(tx, user, [(role, content)])[0]
-
-    def extend_in(self, tx: sync.Transaction[Any], user: Id, said: Sequence[tuple[str, str]]) -> list[Message]:
-        """Have messages added by a transaction, with all else that it writes. Once in a transaction for each user."""
-        return wait_with_calls(lambda _: self._asynchronous.extend_in(tx.asynchronous, user, said))
+    append_in = waiting_in(recipes.ChatHistory.append_in)
+    extend_in = waiting_in(recipes.ChatHistory.extend_in)

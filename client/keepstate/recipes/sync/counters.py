@@ -7,7 +7,7 @@ __all__ = ["Counters"]
 from typing import Any
 
 from keepstate import recipes, sync
-from keepstate._waiting import passing_on, waiting
+from keepstate._waiting import passing_on, passing_on_in, waiting
 from keepstate.recipes.records import Id
 
 
@@ -23,7 +23,4 @@ class Counters:
     read = waiting(recipes.Counters.read)
     read_many = waiting(recipes.Counters.read_many)
     delete = waiting(recipes.Counters.delete)
-
-    def increment_in(self, tx: sync.Transaction[Any], identifier: Id, by: int = 1) -> None:
-        """Have a transaction add to a count, with all else that it writes. Once in a transaction for each count."""
-        self._asynchronous.increment_in(tx.asynchronous, identifier, by)
+    increment_in = passing_on_in(recipes.Counters.increment_in)

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from keepstate import Check, recipes, sync
-from keepstate._waiting import passing_on, wait_with_calls, waiting
+from keepstate._waiting import passing_on, wait_with_calls, waiting, waiting_in
 from keepstate.recipes.lock import kept
 from keepstate.recipes.records import Id
 
@@ -49,12 +49,7 @@ class Lease:
         """A check for ``transact``, as ``keepstate.recipes.Lease.guard`` says."""
         return self._asynchronous.guard()
 
-    def guard_in(self, tx: sync.Transaction[Any]) -> None:
-        """Have a transaction be applied only while this lease holds.
-
-        Everything else is as ``keepstate.recipes.Lease.guard_in`` says.
-        """
-        wait_with_calls(lambda _: self._asynchronous.guard_in(tx.asynchronous))
+    guard_in = waiting_in(recipes.Lease.guard_in)
 
 
 class Lock:

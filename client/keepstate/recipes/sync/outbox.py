@@ -6,10 +6,10 @@ __all__ = ["Outbox"]
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from keepstate import recipes, sync
-from keepstate._waiting import wait_with_calls, waiting
+from keepstate._waiting import passing_on_in, wait_with_calls, waiting
 
 V = TypeVar("V")
 
@@ -28,9 +28,7 @@ class Outbox(Generic[V]):
         """Keep it in this view. The arguments are those of ``keepstate.recipes.Outbox``."""
         self._asynchronous = recipes.Outbox(state.asynchronous, name, limit=limit, lease=lease)
 
-    def add_in(self, tx: sync.Transaction[Any], *messages: V) -> list[str]:
-        """As ``keepstate.recipes.Outbox.add_in``."""
-        return self._asynchronous.add_in(tx.asynchronous, *messages)
+    add_in = passing_on_in(recipes.Outbox[V].add_in)
 
     def relay(self, publish: Callable[[str, V], object]) -> int:
         """As ``keepstate.recipes.Outbox.relay``; ``publish`` runs in this thread."""

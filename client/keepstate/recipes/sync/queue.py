@@ -5,11 +5,10 @@ from __future__ import annotations
 __all__ = ["Queue"]
 
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from keepstate import recipes, sync
-from keepstate._waiting import waiting
-from keepstate.recipes.queue import Taken
+from keepstate._waiting import passing_on_in, waiting
 
 V = TypeVar("V")
 
@@ -29,11 +28,5 @@ class Queue(Generic[V]):
     renew = waiting(recipes.Queue[V].renew)
     give_back = waiting(recipes.Queue[V].give_back)
     size = waiting(recipes.Queue[V].size)
-
-    def put_in(self, tx: sync.Transaction[Any], *items: V) -> list[str]:
-        """As ``keepstate.recipes.Queue.put_in``."""
-        return self._asynchronous.put_in(tx.asynchronous, *items)
-
-    def done_in(self, tx: sync.Transaction[Any], taken: Taken[V]) -> None:
-        """As ``keepstate.recipes.Queue.done_in``."""
-        self._asynchronous.done_in(tx.asynchronous, taken)
+    put_in = passing_on_in(recipes.Queue[V].put_in)
+    done_in = passing_on_in(recipes.Queue[V].done_in)

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from keepstate import recipes, sync
-from keepstate._waiting import passing_on, wait_with_calls, waiting
+from keepstate._waiting import passing_on, wait_with_calls, waiting, waiting_in
 from keepstate.recipes.records import Id
 from keepstate.recipes.workflow import Step
 
@@ -25,14 +25,8 @@ class Workflow:
     current = waiting(recipes.Workflow.current)
     begin = waiting(recipes.Workflow.begin)
     end = waiting(recipes.Workflow.end)
-
-    def current_in(self, tx: sync.Transaction[Any], identifier: Id) -> Step | None:
-        """As ``keepstate.recipes.Workflow.current_in``."""
-        return wait_with_calls(lambda _: self._asynchronous.current_in(tx.asynchronous, identifier))
-
-    def begin_in(self, tx: sync.Transaction[Any], identifier: Id, step: str, data: Any = None) -> Step:
-        """As ``keepstate.recipes.Workflow.begin_in``."""
-        return wait_with_calls(lambda _: self._asynchronous.begin_in(tx.asynchronous, identifier, step, data))
+    current_in = waiting_in(recipes.Workflow.current_in)
+    begin_in = waiting_in(recipes.Workflow.begin_in)
 
     def take(
         self, identifier: Id, at: str | Step, function: Callable[[sync.Transaction[Any], Step], Step | None]
