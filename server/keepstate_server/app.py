@@ -83,9 +83,13 @@ class _Health(health.aio.HealthServicer):  # type: ignore[misc]  # the library h
 class Service:
     """One instance of the service. Start and stop it on one event loop."""
 
-    def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
-        """Opens nothing before ``start``."""
+    def __init__(self, settings: Settings, *, clock: Clock | None = None, collects: bool = True) -> None:
+        """Opens nothing before ``start``.
+
+        ``collects``: whether it deletes dead records, by its ``clock``: one that is ahead takes living ones for dead.
+        """
         self._settings = settings
+        self._collects = collects
         self._clock = clock or SystemClock()
         self._backing: Backing | None = None
         self._server: grpc.aio.Server | None = None
@@ -116,7 +120,8 @@ class Service:
             await self._http.start()
         self._watching = asyncio.create_task(self._watch(backing.sidecar, backing.catalog))
         self._looking = asyncio.create_task(self._look(backing.catalog))
-        self._sweeping = asyncio.create_task(self._sweep(backing.engine, backing.catalog))
+        if self._collects:
+            self._sweeping = asyncio.create_task(self._sweep(backing.engine, backing.catalog))
 
     async def wait_ready(self) -> None:
         """Waits until the sidecar answers."""

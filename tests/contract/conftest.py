@@ -44,9 +44,13 @@ class Backend:
 
 @asynccontextmanager
 async def running_service(
-    address: SidecarAddress, *, clock: MovableClock | None = None, **settings: Any
+    address: SidecarAddress, *, clock: MovableClock | None = None, collects: bool = False, **settings: Any
 ) -> AsyncIterator[Backend]:
-    """Runs a service beside the sidecar at `address`; without `clock`, it has one of its own."""
+    """Runs a service beside the sidecar at `address`; without `clock`, it has one of its own.
+
+    As a rule it does not collect: the stores are the whole run's, and by a clock that a case moved ahead others' living
+    records are dead.
+    """
     clock = clock or MovableClock()
     service = Service(
         Settings(
@@ -60,6 +64,7 @@ async def running_service(
             **settings,
         ),
         clock=clock,
+        collects=collects,
     )
     sidecar = Sidecar(address, max_message_bytes=16 * 1024 * 1024)
     options = [("grpc.max_receive_message_length", 16 << 20), ("grpc.max_send_message_length", 16 << 20)]

@@ -25,7 +25,7 @@ async def brief(backend: Backend, store: str) -> AsyncIterator[Backend]:
         "clock_difference": timedelta(milliseconds=100),
         "dead_life": timedelta(seconds=2),
     }
-    async with running_service(backend.address, **settings) as its:
+    async with running_service(backend.address, collects=True, **settings) as its:
         yield its
 
 
