@@ -92,8 +92,8 @@ async def test_a_read_that_meets_an_intent_is_a_call_more_and_puts_an_old_one_aw
         await counted.other.put(key)
     async with SidecarProxy(backend.address.grpc) as between:
         address = SidecarAddress(grpc=between.address, http=backend.address.http)
-        its_settings = {"drain": timedelta(milliseconds=1), "probe": False}
-        async with running_service(address, clock=backend.clock, **its_settings) as doomed:
+        at_once = timedelta(milliseconds=1)
+        async with running_service(address, clock=backend.clock, drain=at_once, probe=False) as doomed:
             dying = Api(doomed.channel, store, counted.api.prefix)
             await dying.put(dying.key("first"))
             between.forget()
