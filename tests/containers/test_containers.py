@@ -64,6 +64,20 @@ def test_keys_are_named_after_the_component_and_not_the_app(containers: Containe
     assert containers.postgres.sql(f"select count(*) from state where key = 'postgresql||{key}'") == "1"
 
 
+def test_the_records_of_a_sidecar_apart_are_its_alone(containers: Containers, tmp_path: Path, key: str) -> None:
+    """Else what a service collects there by a time or rules of its own would be other services', alive by theirs."""
+    apart = containers.sidecar_apart("apart", tmp_path)
+    try:
+        for store in ("redis", "postgresql", "sqlite", "memory"):
+            save(containers.daprd, store, key, "shared")
+            assert get(apart, store, key)[0] == 204
+            save(apart, store, key, "apart")
+            assert get(containers.daprd, store, key) == (200, "shared")
+    finally:
+        apart.stop()
+    assert containers.redis.cli("EXISTS", f"apart||{key}") == "1"
+
+
 def test_a_sidecar_can_have_components_of_its_own(containers: Containers, tmp_path: Path, key: str) -> None:
     (tmp_path / "memory.yaml").write_bytes((COMPONENTS / "in-memory.yaml").read_bytes())
     alone = containers.sidecar("alone", resources_path=tmp_path)

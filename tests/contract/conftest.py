@@ -83,13 +83,18 @@ async def running_service(
         await sidecar.close()
 
 
-@pytest.fixture(scope="session")
-async def embedded_address(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SidecarAddress]:
-    path: Path = tmp_path_factory.mktemp("embedded") / "embedded.db"
-    embedded = EmbeddedSidecar(path=path, api_token="a token")
+@asynccontextmanager
+async def embedded_sidecar(folder: Path) -> AsyncIterator[SidecarAddress]:
+    embedded = EmbeddedSidecar(path=folder / "embedded.db", api_token="a token")
     await embedded.start()
     yield SidecarAddress(grpc=embedded.grpc_address, http=f"http://{embedded.http_address}", api_token="a token")
     await embedded.stop()
+
+
+@pytest.fixture(scope="session")
+async def embedded_address(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SidecarAddress]:
+    async with embedded_sidecar(tmp_path_factory.mktemp("embedded")) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -10,22 +10,44 @@ import pytest
 
 from keepstate_server.domain.names import stored_key
 from keepstate_server.domain.records import Consistency
+from keepstate_server.stores.address import SidecarAddress
 from tests.contract.api import ABSENT, EXISTS, Api, Refused, again, if_etag, new_request
-from tests.contract.conftest import Backend, eventually, running_service
+from tests.contract.conftest import Backend, embedded_sidecar, eventually, running_service
+from tests.support.containers import Containers
 
 SOON = timedelta(milliseconds=50)
 
 
+@pytest.fixture(scope="module")
+async def embedded_apart(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SidecarAddress]:
+    async with embedded_sidecar(tmp_path_factory.mktemp("brief")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def dapr_apart(containers: Containers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SidecarAddress]:
+    sidecar = containers.sidecar_apart("brief", tmp_path_factory.mktemp("brief"))
+    yield SidecarAddress(grpc=sidecar.grpc_target, http=sidecar.http_endpoint)
+    sidecar.stop()
+
+
 @pytest.fixture
-async def brief(backend: Backend, store: str) -> AsyncIterator[Backend]:
+def apart(store: str, request: pytest.FixtureRequest) -> SidecarAddress:
+    """A sidecar whose records no instance with other rules finds: it would put them off for its own dead life."""
+    found = request.getfixturevalue("embedded_apart" if store == "embedded" else "dapr_apart")
+    assert isinstance(found, SidecarAddress)
+    return found
+
+
+@pytest.fixture
+async def brief(apart: SidecarAddress) -> AsyncIterator[Backend]:
     """An instance by whose rules the dead are dead for two seconds; it sweeps five times in that time."""
-    del store
     settings: dict[str, Any] = {
         "longest_delay": timedelta(milliseconds=100),
         "clock_difference": timedelta(milliseconds=100),
         "dead_life": timedelta(seconds=2),
     }
-    async with running_service(backend.address, collects=True, **settings) as its:
+    async with running_service(apart, collects=True, **settings) as its:
         yield its
 
 
