@@ -9,7 +9,8 @@ program has a name, and exactly one.
 """
 
 import re
-from dataclasses import dataclass
+
+from keepstate_server.domain.values import frozen
 
 __all__ = [
     "MAX_KEY_BYTES",
@@ -41,7 +42,7 @@ _IN_NAMESPACE = re.compile("(?:/|%(?:25)*2F)(?=.)")
 _IN_KEY = re.compile(f"(?<=.){_IN_NAMESPACE.pattern}")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class RecordName:
     """A key within a namespace within a store; the store is always filled in."""
 
@@ -52,18 +53,26 @@ class RecordName:
 
 def key_fault(key: str) -> str | None:
     """Says what is wrong with ``key``, or returns None."""
+    # Almost every key is like this, and every call names some.
+    if 0 < len(key) <= MAX_KEY_BYTES and key.isascii() and key.isprintable() and "|" not in key:
+        return None
     return "must not be empty" if not key else _text_fault(key, MAX_KEY_BYTES)
 
 
 def namespace_fault(namespace: str) -> str | None:
     """Says what is wrong with ``namespace``, or returns None. The empty one is the default namespace."""
+    if not namespace:
+        return None
     return _text_fault(namespace, MAX_NAMESPACE_BYTES)
 
 
 def stored_key(namespace: str, key: str) -> str:
     """Returns the key under which the store keeps the record: distinct names have distinct keys."""
     if namespace:
-        return _escaped(f"{namespace}/", _IN_NAMESPACE) + key
+        plain = "/" not in namespace and "%" not in namespace
+        return f"{namespace}/{key}" if plain else _escaped(f"{namespace}/", _IN_NAMESPACE) + key
+    if "/" not in key and "%" not in key:
+        return key
     return key if key.startswith("/") else _escaped(key, _IN_KEY)
 
 

@@ -1,11 +1,11 @@
 """What callers ask for, and what they are answered."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from keepstate_server.domain.names import RecordName
 from keepstate_server.domain.records import Consistency, Expiry, Precondition, Record, Request, Version
 from keepstate_server.domain.times import Instant
+from keepstate_server.domain.values import frozen
 
 __all__ = [
     "Answer",
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Get:
     """Read a record."""
 
@@ -40,7 +40,7 @@ class Get:
     """If set, the read moves the expiry there."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Put:
     """Write a record: value, content type and expiry together."""
 
@@ -53,7 +53,7 @@ class Put:
     consistency: Consistency = Consistency.STRONG
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Delete:
     """Delete a record."""
 
@@ -63,7 +63,7 @@ class Delete:
     consistency: Consistency = Consistency.STRONG
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Touch:
     """Move a record's expiry; its etag stays."""
 
@@ -75,7 +75,7 @@ class Touch:
     consistency: Consistency = Consistency.STRONG
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Increment:
     """Adds to a number, which is kept as decimal text."""
 
@@ -88,7 +88,7 @@ class Increment:
     """The most that the result may be; None: the greatest number of 64 bits."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Append:
     """Adds to the end of a JSON list."""
 
@@ -98,7 +98,7 @@ class Append:
     """How many items to keep, the newest; 0: all."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class MergePatch:
     """Merges into a JSON value as RFC 7396 says."""
 
@@ -109,7 +109,7 @@ class MergePatch:
 Change = Increment | Append | MergePatch
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Update:
     """Change a record's value by what it is."""
 
@@ -121,7 +121,7 @@ class Update:
     consistency: Consistency = Consistency.STRONG
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Check:
     """Demand something of a record that a transaction does not write."""
 
@@ -134,28 +134,28 @@ Operation = Get | Write
 TransactionOperation = Check | Put | Delete | Update
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Found:
     """Answers a read."""
 
     record: Record
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Written:
     """Answers a put, and a check that held."""
 
     version: Version
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Deleted:
     """Answers a delete."""
 
     existed: bool
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Touched:
     """Answers a touch."""
 
@@ -163,7 +163,7 @@ class Touched:
     expire_at: Instant | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Updated:
     """Answers an update."""
 

@@ -2,12 +2,12 @@
 
 import base64
 import binascii
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from typing import NewType
 
 from keepstate_server.domain.times import Instant
+from keepstate_server.domain.values import frozen
 
 __all__ = [
     "ABSENT",
@@ -36,10 +36,12 @@ Etag = NewType("Etag", str)
 
 VERSION_BYTES = 16
 
+_ETAG_LENGTH = 22  # without the padding
+
 
 def etag_of(version: Version) -> Etag:
     """Returns the public text of ``version``."""
-    return Etag(base64.urlsafe_b64encode(version).rstrip(b"=").decode())
+    return Etag(base64.urlsafe_b64encode(version)[:_ETAG_LENGTH].decode())
 
 
 def version_of(etag: str) -> Version:
@@ -90,7 +92,7 @@ class Consistency(Enum):
     EVENTUAL = "eventual"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Record:
     """A record that exists, as it was at one moment."""
 
@@ -109,7 +111,7 @@ REPEATED_AFTER = timedelta(seconds=20)
 """A request that was first sent longer ago than this counts as repeated: on its way it may have been."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Request:
     """Tells one write from all others (promise 11)."""
 

@@ -1,10 +1,10 @@
 """Whether a write whose reply was lost was applied, as later reads tell."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 from keepstate_server.domain.times import Instant
+from keepstate_server.domain.values import frozen
 from keepstate_server.engine.draft import Result
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.engine.sighting import Sighting
@@ -14,7 +14,7 @@ from keepstate_server.stores.base import Fate, StoreEtag
 __all__ = ["Attempt", "Verdict", "judge"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Attempt:
     """A compare-and-set that was sent."""
 

@@ -303,7 +303,7 @@ class Draft:
 
     def _first_answer(self, operation: Write, request: Request) -> Result | None:
         """Returns what the request was answered before, if that is remembered."""
-        found = self._trail_now().find(request)
+        found = self._trail_now().find(request) if self._requests else self._trail.find(request)
         if found is None:
             return None
         version, answer = found
@@ -351,7 +351,7 @@ class Draft:
     def carry(self, request: Request, position: int, answer: FirstAnswer) -> Answered:
         """Has the write remember ``request``, also where the record stays as it is; returns the note of it."""
         note = answered(request, position, answer, Instant(self._now + self._settings.repeat_life_ms))
-        self._requests[-1:] = folded((*self._requests[-1:], note))
+        self._requests[-1:] = folded((*self._requests[-1:], note)) if self._requests else (note,)
         self._changed = True
         return note
 

@@ -4,20 +4,35 @@ A record that takes part in a transaction carries an intent: what it becomes if 
 known what became of the transaction, nobody may say what the record is.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import field, replace
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 from google.protobuf.message import DecodeError
 
 from keepstate_server.domain.records import VERSION_BYTES, Version
 from keepstate_server.domain.times import Instant
+from keepstate_server.domain.values import frozen
 from keepstate_server.engine import frames
-from keepstate_server.engine.trail import Answered, FirstAnswer, Trail, TrailEntry, WriteId, version_at, write_of
+from keepstate_server.engine.trail import (
+    WRITE_BYTES,
+    Answered,
+    FirstAnswer,
+    Trail,
+    TrailEntry,
+    WriteId,
+    version_at,
+    write_of,
+)
 from keepstate_server.stored.v1 import envelope_pb2
 
 __all__ = ["Decision", "Envelope", "Intent", "Location", "decode", "encode", "tombstone"]
+
+# Of a value that a hint may hold on to.
+_SMALL_VALUE = 512
+
+_ANSWERS = tuple(FirstAnswer)  # each at its number
 
 
 class Location(NamedTuple):
@@ -36,7 +51,7 @@ class Decision(Enum):
     ABORTED = "aborted"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Intent:
     """What a record becomes if a transaction commits."""
 
@@ -55,7 +70,7 @@ class Intent:
     """What the trail then notes of the transaction's request."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Envelope:
     """A record as it is stored, live or dead (a tombstone)."""
 
@@ -85,6 +100,22 @@ class Envelope:
         """Says whether the record exists at ``now``."""
         return self.death_time is None and (self.expire_time is None or self.expire_time > now)
 
+    def header(self) -> "Envelope":
+        """Returns this without the value, and without what may hold more than a little of it."""
+        return Envelope(
+            version=self.version,
+            value=b"",
+            content_type=self.content_type,
+            create_time=self.create_time,
+            update_time=self.update_time,
+            expire_time=self.expire_time,
+            death_time=self.death_time,
+            write_time=self.write_time,
+            trail=self.trail if len(self.value) <= _SMALL_VALUE else self.trail.in_memory(),
+            intent=self.intent,
+            journal=self.journal,
+        )
+
     def settled(self, decision: Decision, now: Instant) -> "Envelope":
         """Returns the record as ``decision`` of its intent's transaction leaves it."""
         intent = self.intent
@@ -100,7 +131,7 @@ class Envelope:
 
 def encode(envelope: Envelope) -> bytes:
     """Returns the bytes to store."""
-    return frames.sealed(frames.ENVELOPE, _message(envelope).SerializeToString())
+    return frames.sealed(frames.ENVELOPE, _message(envelope).SerializeToString() + _packed_entries(envelope))
 
 
 def decode(data: bytes) -> Envelope | None:
@@ -112,7 +143,9 @@ def decode(data: bytes) -> Envelope | None:
         message = envelope_pb2.Envelope.FromString(body)
     except DecodeError:
         return None
-    return _envelope(message) if len(message.version) == VERSION_BYTES and message.trail else None
+    if len(message.version) != VERSION_BYTES or not message.trail:
+        return None
+    return _envelope(message, _StoredEntries(body))
 
 
 def tombstone(write: WriteId, now: Instant) -> bytes:
@@ -133,6 +166,7 @@ def tombstone(write: WriteId, now: Instant) -> bytes:
 
 
 def _message(envelope: Envelope) -> envelope_pb2.Envelope:
+    """Returns the message, without the trail's entries."""
     return envelope_pb2.Envelope(
         version=envelope.version,
         value=envelope.value,
@@ -142,7 +176,6 @@ def _message(envelope: Envelope) -> envelope_pb2.Envelope:
         expire_time=envelope.expire_time or 0,
         death_time=envelope.death_time or 0,
         write_time=envelope.write_time,
-        trail=[_entry_message(entry, envelope) for entry in envelope.trail.entries],
         earlier_writes=envelope.trail.earlier,
         kept=[_entry_message(entry, envelope) for entry in envelope.trail.kept],
         forgotten_time=envelope.trail.forgotten,
@@ -151,8 +184,8 @@ def _message(envelope: Envelope) -> envelope_pb2.Envelope:
     )
 
 
-def _envelope(message: envelope_pb2.Envelope) -> Envelope:
-    version = Version(message.version)
+def _envelope(message: envelope_pb2.Envelope, entries: Sequence[TrailEntry] = ()) -> Envelope:
+    version, kept = Version(message.version), message.kept
     return Envelope(
         version=version,
         value=message.value,
@@ -163,9 +196,9 @@ def _envelope(message: envelope_pb2.Envelope) -> Envelope:
         death_time=_instant(message.death_time),
         write_time=Instant(message.write_time),
         trail=Trail(
-            entries=tuple(_entry(entry, version, message.write_time) for entry in message.trail),
+            entries=entries,
             earlier=message.earlier_writes,
-            kept=tuple(_entry(entry, version, message.write_time) for entry in message.kept),
+            kept=_entries(kept, version, message.write_time) if kept else (),
             forgotten=Instant(message.forgotten_time),
         ),
         intent=_intent(message.intent) if message.HasField("intent") else None,
@@ -209,12 +242,101 @@ def _entry_message(entry: TrailEntry, envelope: Envelope) -> envelope_pb2.TrailE
     )
 
 
-def _entry(message: envelope_pb2.TrailEntry, version: Version, write_time: int) -> TrailEntry:
-    return TrailEntry(
-        write=WriteId(message.write) if message.write else write_of(version),
-        time=Instant(write_time - message.age),
-        requests=_requests(message.requests),
-    )
+def _packed_entries(envelope: Envelope) -> bytes:
+    """Returns the trail's entries as protobuf encodes them.
+
+    By hand: with every write all of them are stored again, and of most nothing is new but the age.
+    """
+    made, write_time = write_of(envelope.version), envelope.write_time
+    packed = bytearray()
+    for entry in envelope.trail.entries:
+        requests = entry.packed
+        if requests is None:
+            message = envelope_pb2.TrailEntry(requests=_requests_message(entry.requests))
+            requests = entry.packed = message.SerializeToString()
+        write = b"" if entry.write == made else _WRITE + entry.write
+        age = write_time - entry.time
+        aged = _AGE + _varint(2 * age if age >= 0 else -2 * age - 1) if age else b""
+        packed += _TRAIL
+        packed += _varint(len(write) + len(aged) + len(requests))
+        packed += write
+        packed += aged
+        packed += requests
+    return bytes(packed)
+
+
+def _varint(number: int) -> bytes:
+    if number < 1 << 7:
+        return _BYTES[number]
+    if number < 1 << 14:
+        return (number & 0x7F | (number & 0x3F80) << 1 | 0x80).to_bytes(2, "little")
+    return _BYTES[number & 0x7F | 0x80] + _varint(number >> 7)
+
+
+_BYTES = [bytes((number,)) for number in range(1 << 8)]
+
+
+def _tag(field_number: int, wire_type: int) -> bytes:
+    return _BYTES[field_number << 3 | wire_type]
+
+
+_TRAIL = _tag(envelope_pb2.Envelope.TRAIL_FIELD_NUMBER, 2)
+_WRITE = _tag(envelope_pb2.TrailEntry.WRITE_FIELD_NUMBER, 2) + _BYTES[WRITE_BYTES]
+_AGE = _tag(envelope_pb2.TrailEntry.AGE_FIELD_NUMBER, 0)
+
+
+class _StoredEntries(Sequence[TrailEntry]):
+    """A trail's entries, taken from the stored message when they are first looked at: a get never does."""
+
+    __slots__ = ("_body", "_taken")
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._taken: tuple[TrailEntry, ...] | None = None
+
+    @property
+    def _all(self) -> tuple[TrailEntry, ...]:
+        if self._taken is None:
+            message = envelope_pb2.Envelope.FromString(self._body)
+            self._taken = _entries(message.trail, Version(message.version), message.write_time)
+            self._body = b""
+        return self._taken
+
+    @overload
+    def __getitem__(self, index: int) -> TrailEntry: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[TrailEntry, ...]: ...
+    def __getitem__(self, index: int | slice) -> TrailEntry | tuple[TrailEntry, ...]:
+        return self._all[index]
+
+    def __iter__(self) -> Iterator[TrailEntry]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __eq__(self, other: object) -> bool:
+        return self._all == (other._all if isinstance(other, _StoredEntries) else other)
+
+    def __hash__(self) -> int:
+        return hash(self._all)
+
+
+def _entries(messages: Iterable[envelope_pb2.TrailEntry], version: Version, write_time: int) -> tuple[TrailEntry, ...]:
+    """Returns entries, and leaves of their messages only the requests."""
+    made = write_of(version)
+    entries = []
+    for message in messages:
+        entry = TrailEntry(
+            write=WriteId(message.write) or made,
+            time=Instant(write_time - message.age),
+            requests=_requests(message.requests),
+        )
+        message.ClearField("write")
+        message.ClearField("age")
+        entry.packed = message.SerializeToString()
+        entries.append(entry)
+    return tuple(entries)
 
 
 def _requests_message(requests: Iterable[Answered]) -> Sequence[envelope_pb2.Requests]:
@@ -233,13 +355,15 @@ def _requests_message(requests: Iterable[Answered]) -> Sequence[envelope_pb2.Req
 
 def _requests(messages: Iterable[envelope_pb2.Requests]) -> tuple[Answered, ...]:
     return tuple(
-        Answered(
-            client=each.client,
-            first=each.first,
-            more=each.more,
-            position=each.position,
-            answer=FirstAnswer(each.answer),
-            keep_until=Instant(each.keep_until),
-        )
-        for each in messages
+        [
+            Answered(
+                client=each.client,
+                first=each.first,
+                more=each.more,
+                position=each.position,
+                answer=_ANSWERS[each.answer],
+                keep_until=Instant(each.keep_until),
+            )
+            for each in messages
+        ]
     )

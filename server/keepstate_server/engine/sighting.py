@@ -1,10 +1,11 @@
 """What is known of a key: what was read there, or what the service itself left there."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from keepstate_server.domain.records import VERSION_BYTES, Record, Version
 from keepstate_server.domain.times import Instant
+from keepstate_server.domain.values import frozen
 from keepstate_server.engine.envelope import Decision, Envelope, Intent, decode
 from keepstate_server.engine.trail import SHORT_BYTES, Trail, WriteId, write_of
 from keepstate_server.stores.base import Absence, Stored, StoreEtag
@@ -12,7 +13,7 @@ from keepstate_server.stores.base import Absence, Stored, StoreEtag
 __all__ = ["NOTHING", "Raw", "Sighting", "seen"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Raw:
     """A value that another program wrote through Dapr."""
 
@@ -23,7 +24,7 @@ class Raw:
     """That program goes on writing here: what the record remembered before may be gone."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Sighting:
     """What stands under a key, as of one read or one write of our own."""
 
@@ -109,7 +110,7 @@ class Sighting:
     def as_hint(self) -> "Sighting":
         """Returns this to be remembered: without the value, which would take memory. Only of envelopes."""
         assert isinstance(self.content, Envelope)
-        return replace(self, content=replace(self.content, value=b""), hinted=True)
+        return Sighting(etag=self.etag, content=self.content.header(), hinted=True)
 
 
 NOTHING = Sighting()

@@ -5,12 +5,13 @@ answered the first time. Every rule here came out of simulation; docs/records.md
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import NewType
 
 from keepstate_server.domain.records import Request, Version
 from keepstate_server.domain.times import Instant
+from keepstate_server.domain.values import frozen
 
 __all__ = [
     "KEPT_BYTES",
@@ -72,7 +73,7 @@ class FirstAnswer(IntEnum):
     NOT_APPLICABLE = 5
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Answered:
     """Neighbouring requests of one client that one write carried, all answered alike."""
 
@@ -83,10 +84,6 @@ class Answered:
     answer: FirstAnswer = FirstAnswer.APPLIED
     keep_until: Instant = _NEVER
     """A repeat wrote this: until then it must be kept, since the first attempt may still be running."""
-
-    def holds(self, client: int, number: int) -> bool:
-        """Says whether the request is among these."""
-        return self.client == client and self.first <= number <= self.first + self.more
 
     def followed_by(self, other: "Answered") -> bool:
         """Says whether ``other`` only continues these, so that both fold into one."""
@@ -99,19 +96,21 @@ class Answered:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True, unsafe_hash=True)
 class TrailEntry:
-    """One write."""
+    """One write. Nothing of it changes but ``packed``."""
 
     write: WriteId
     time: Instant
     requests: tuple[Answered, ...] = ()
+    packed: bytes | None = field(default=None, init=False, repr=False, compare=False)
+    """The requests as they are stored, once they were: an entry is stored again with each of the next writes."""
 
     def find(self, client: int, number: int) -> tuple[Version, FirstAnswer] | None:
         """Returns the version and the answer that the request got in this write, if it was in it."""
-        for requests in self.requests:
-            if requests.holds(client, number):
-                return version_at(self.write, requests.position + number - requests.first), requests.answer
+        for each in self.requests:
+            if each.client == client and each.first <= number <= each.first + each.more:
+                return version_at(self.write, each.position + number - each.first), each.answer
         return None
 
     @property
@@ -120,24 +119,25 @@ class TrailEntry:
         return _ENTRY_BYTES + _NOTE_BYTES * len(self.requests)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Trail:
     """The last writes of a record, newest first."""
 
-    entries: tuple[TrailEntry, ...] = ()
+    entries: Sequence[TrailEntry] = ()
     """Without a gap, up to the present."""
     earlier: bytes = b""
     """``SHORT_BYTES`` of each write before the entries, without a gap."""
-    kept: tuple[TrailEntry, ...] = ()
+    kept: Sequence[TrailEntry] = ()
     """Entries that a repeat wrote, beyond the limits, with gaps between them."""
     forgotten: Instant = _NEVER
     """The time of the newest entry of which the requests are not known any more. 0: nothing was forgotten."""
 
     def find(self, request: Request) -> tuple[Version, FirstAnswer] | None:
         """Returns the version that ``request`` made, or would have, and what it was answered, if that is remembered."""
-        for entry in self._all():
-            if found := entry.find(request.client, request.number):
-                return found
+        for entries in (self.entries, self.kept):
+            for entry in entries:
+                if found := entry.find(request.client, request.number):
+                    return found
         return None
 
     def names(self, write: WriteId) -> bool:
@@ -153,6 +153,10 @@ class Trail:
             self.earlier[start : start + SHORT_BYTES] == short for start in range(0, len(self.earlier), SHORT_BYTES)
         )
 
+    def in_memory(self) -> "Trail":
+        """Returns the trail without anything behind it from which it would be read when it is looked at."""
+        return Trail(entries=tuple(self.entries), earlier=self.earlier, kept=self.kept, forgotten=self.forgotten)
+
     def remembers_since(self, instant: Instant) -> bool:
         """Says whether no write at or after ``instant`` was forgotten."""
         return self.forgotten < instant
@@ -164,21 +168,19 @@ class Trail:
         newest always stays, and so does the identifier of each of the last writes.
         """
         now = entry.time
-        entries = [entry]
         size = entry.size
-        dropped: list[TrailEntry] = []
+        stay = 0
         for older in self.entries:
-            size += older.size
-            full = len(entries) == _MAX_WRITES or size > _MAX_ENTRY_BYTES
-            # Once one is dropped all older ones are: the entries must have no gap.
-            if dropped or full or now - older.time > _MAX_AGE:
-                dropped.append(older)
-            else:
-                entries.append(older)
+            size += _ENTRY_BYTES + _NOTE_BYTES * len(older.requests)
+            if stay == _MAX_WRITES - 1 or size > _MAX_ENTRY_BYTES or now - older.time > _MAX_AGE:
+                break
+            stay += 1
+        # Once one is dropped all older ones are: the entries must have no gap.
+        entries, dropped = (entry, *self.entries[:stay]), self.entries[stay:]
         room = (_MAX_WRITES - len(entries)) * SHORT_BYTES
         earlier = b"".join(older.write[:SHORT_BYTES] for older in dropped) + self.earlier
         return Trail(
-            entries=tuple(entries),
+            entries=entries,
             earlier=earlier[:room],
             kept=tuple(_unexpired((*dropped, *self.kept), now)),
             forgotten=Instant(max(self.forgotten, *(older.time for older in dropped))) if dropped else self.forgotten,
@@ -200,10 +202,6 @@ class Trail:
             return version < then  # both in one write: in the order of their positions
         newest_first = (entry.write for entry in self.entries)
         return next((write == noted for write in newest_first if write in (made, noted)), False)
-
-    def _all(self) -> Iterator[TrailEntry]:
-        yield from self.entries
-        yield from self.kept
 
 
 def answered(request: Request, position: int, answer: FirstAnswer, keep_until: Instant) -> Answered:

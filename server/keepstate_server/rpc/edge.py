@@ -5,7 +5,6 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Protocol, TypeVar, cast
 
 import grpc
@@ -15,6 +14,7 @@ from google.rpc import status_pb2
 
 from keepstate_server.domain.errors import FieldViolation, InvalidFields, KeepstateError, Overloaded, Reason
 from keepstate_server.domain.times import Clock, Instant, as_datetime
+from keepstate_server.domain.values import frozen
 from keepstate_server.engine.deadline import Deadline
 from keepstate_server.rpc.registration import Malformed
 from keepstate_server.rpc.requests import carries_repeat
@@ -38,7 +38,7 @@ _DETAILS = "grpc-status-details-bin"
 _NOT_PARSED = FieldViolation(field="(message)", description="is not of this type, or holds text that is no UTF-8")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Call:
     """One call under way."""
 

@@ -1,13 +1,13 @@
 """The one kind of store that the engine sees: bytes under keys, changed by compare-and-set alone."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from typing import NewType, Protocol
 
 from keepstate_server.domain.records import Consistency
 from keepstate_server.domain.times import Instant
+from keepstate_server.domain.values import frozen
 
 __all__ = [
     "Absence",
@@ -28,7 +28,7 @@ StoreEtag = NewType("StoreEtag", str)
 """The store's own etag, never shown to callers. Never empty: a missing key has none."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Stored:
     """What stands under a key."""
 
@@ -46,7 +46,7 @@ class Absence(Enum):
     """So it seems; but a query that broke off in the middle looks the same on some stores."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Failure:
     """A key could not be read."""
 
@@ -57,7 +57,7 @@ class Failure:
 ReadResult = Stored | Absence | Failure
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Lack:
     """Why a store is read and never written: something that every write needs is not there."""
 
@@ -66,7 +66,7 @@ class Lack:
     explanation: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class CompareAndSet:
     """Write ``data`` under ``key`` if the store's etag there is still ``etag``."""
 
@@ -93,7 +93,7 @@ class Fate(Enum):
     """It may have been applied, or may yet be; or refused: only a read can tell."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Outcome:
     """The fate of one compare-and-set."""
 

@@ -9,7 +9,6 @@ import asyncio
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +23,7 @@ from dapr.proto import api_v1, common_v1
 
 from keepstate_server.domain.records import Consistency
 from keepstate_server.domain.times import Instant
+from keepstate_server.domain.values import frozen
 from keepstate_server.stores.address import SidecarAddress
 from keepstate_server.stores.base import Stored, StoreEtag
 
@@ -75,7 +75,7 @@ class SidecarError(Exception):
         return self.code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in self.text
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Component:
     """A component that the sidecar has loaded."""
 
@@ -85,7 +85,7 @@ class Component:
     capabilities: frozenset[str]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class StateItem:
     """One key to be saved."""
 
@@ -98,7 +98,7 @@ class StateItem:
     consistency: Consistency = Consistency.STRONG
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class BulkItem:
     """One key of a bulk read."""
 
