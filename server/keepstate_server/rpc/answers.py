@@ -13,7 +13,7 @@ from keepstate_server.domain.times import Instant
 from keepstate_server.stores.catalog import ProbeReport, StoreInfo
 from keepstate_server.stores.judgement import Finding, Verdict
 
-__all__ = ["batch_result", "deleted", "found", "probe", "snapshot_item", "store", "touched", "updated", "written"]
+__all__ = ["deleted", "found", "probe", "set_result", "set_snapshot_item", "store", "touched", "updated", "written"]
 
 _KEEPING = {
     Keeping.NATIVE: store_service_pb2.KEEPING_NATIVE,
@@ -31,7 +31,9 @@ _VERDICTS = {
 
 def found(name: RecordName, answer: Found) -> state_service_pb2.GetResponse:
     """Returns the response to a get."""
-    return state_service_pb2.GetResponse(record=_record(name, answer.record))
+    response = state_service_pb2.GetResponse()
+    _set_record(response.record, name, answer.record)
+    return response
 
 
 def written(answer: Written) -> state_service_pb2.PutResponse:
@@ -46,33 +48,40 @@ def deleted(answer: Deleted) -> state_service_pb2.DeleteResponse:
 
 def touched(answer: Touched) -> state_service_pb2.TouchResponse:
     """Returns the response to a touch."""
-    return state_service_pb2.TouchResponse(etag=etag_of(answer.version), expire_time=_timestamp(answer.expire_at))
+    response = state_service_pb2.TouchResponse()
+    _set_touched(response, answer)
+    return response
 
 
 def updated(name: RecordName, answer: Updated) -> state_service_pb2.UpdateResponse:
     """Returns the response to an update."""
-    record = _record(name, answer.record) if answer.record else None
-    return state_service_pb2.UpdateResponse(record=record, repeated=answer.repeated)
+    response = state_service_pb2.UpdateResponse()
+    _set_updated(response, name, answer)
+    return response
 
 
-def batch_result(name: RecordName, answer: Answer) -> state_service_pb2.BatchResult:
-    """Returns the result of one operation of a batch."""
+def set_result(result: state_service_pb2.BatchResult, name: RecordName, answer: Answer) -> None:
+    """Fills in the empty ``result`` of one operation of a batch."""
+    # In place, as everything here that holds records: to make messages and put them into others copies each.
     match answer:
         case Found():
-            return state_service_pb2.BatchResult(get=found(name, answer))
+            _set_record(result.get.record, name, answer.record)
         case Written():
-            return state_service_pb2.BatchResult(put=written(answer))
+            result.put.etag = etag_of(answer.version)
         case Deleted():
-            return state_service_pb2.BatchResult(delete=deleted(answer))
+            result.delete.SetInParent()
+            result.delete.existed = answer.existed
         case Touched():
-            return state_service_pb2.BatchResult(touch=touched(answer))
+            _set_touched(result.touch, answer)
         case Updated():
-            return state_service_pb2.BatchResult(update=updated(name, answer))
+            _set_updated(result.update, name, answer)
 
 
-def snapshot_item(name: RecordName, record: Record | None) -> state_service_pb2.SnapshotItem:
-    """Returns one record of a snapshot; None: there was none."""
-    return state_service_pb2.SnapshotItem(name=_name(name), record=_record(name, record) if record else None)
+def set_snapshot_item(item: state_service_pb2.SnapshotItem, name: RecordName, record: Record | None) -> None:
+    """Fills in one empty ``item`` of a snapshot; None: there was no record."""
+    _set_name(item.name, name)
+    if record is not None:
+        _set_record(item.record, name, record)
 
 
 def store(info: StoreInfo) -> store_service_pb2.Store:
@@ -114,23 +123,37 @@ def _finding(finding: Finding) -> store_service_pb2.ProbeFinding:
     return message
 
 
-def _record(name: RecordName, record: Record) -> record_pb2.Record:
-    return record_pb2.Record(
-        name=_name(name),
-        value=record.value,
-        content_type=record.content_type,
-        etag=etag_of(record.version),
-        create_time=_timestamp(record.create_time),
-        update_time=_timestamp(record.update_time),
-        expire_time=_timestamp(record.expire_time),
-    )
+def _set_touched(response: state_service_pb2.TouchResponse, answer: Touched) -> None:
+    response.etag = etag_of(answer.version)
+    if answer.expire_at is not None:
+        _set_time(response.expire_time, answer.expire_at)
 
 
-def _name(name: RecordName) -> record_pb2.RecordName:
-    return record_pb2.RecordName(store=name.store, namespace=name.namespace, key=name.key)
+def _set_updated(response: state_service_pb2.UpdateResponse, name: RecordName, answer: Updated) -> None:
+    response.repeated = answer.repeated
+    if answer.record is not None:
+        _set_record(response.record, name, answer.record)
 
 
-def _timestamp(instant: Instant | None) -> Timestamp | None:
-    if instant is None:
-        return None
-    return Timestamp(seconds=instant // 1000, nanos=instant % 1000 * 1_000_000)
+def _set_record(message: record_pb2.Record, name: RecordName, record: Record) -> None:
+    _set_name(message.name, name)
+    message.value = record.value
+    message.content_type = record.content_type
+    message.etag = etag_of(record.version)
+    if record.create_time is not None:
+        _set_time(message.create_time, record.create_time)
+    if record.update_time is not None:
+        _set_time(message.update_time, record.update_time)
+    if record.expire_time is not None:
+        _set_time(message.expire_time, record.expire_time)
+
+
+def _set_name(message: record_pb2.RecordName, name: RecordName) -> None:
+    message.store = name.store
+    message.namespace = name.namespace
+    message.key = name.key
+
+
+def _set_time(message: Timestamp, instant: Instant) -> None:
+    message.seconds = instant // 1000
+    message.nanos = instant % 1000 * 1_000_000

@@ -1,7 +1,7 @@
 """From protobuf requests to operations, with every wrong field named."""
 
-import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -42,9 +42,8 @@ __all__ = ["Limits", "Reader", "WriteRequest", "carries_repeat"]
 _MAX_TTL_MS = 50 * 365 * 24 * 60 * 60 * 1000
 _MAX_CONTENT_TYPE = 128
 _REPEATED_AFTER_MS = in_milliseconds(REPEATED_AFTER)
-_CONTENT_TYPE = re.compile(r"[\x20-\x7e]*\Z")
 
-_CONSISTENCY = {
+_CONSISTENCY: Mapping[int, Consistency] = {
     record_pb2.CONSISTENCY_UNSPECIFIED: Consistency.STRONG,
     record_pb2.CONSISTENCY_STRONG: Consistency.STRONG,
     record_pb2.CONSISTENCY_EVENTUAL: Consistency.EVENTUAL,
@@ -129,26 +128,26 @@ class Reader:
 
     def get(self, message: state_service_pb2.GetRequest, at: str = "") -> Get:
         """Reads a get."""
-        slide = message.HasField("slide_ttl")
         return Get(
             name=self.name(message.name, f"{at}name"),
-            consistency=self._consistency(message.consistency, f"{at}consistency"),
-            slide_to=self._ttl(message.slide_ttl, f"{at}slide_ttl") if slide else None,
+            consistency=self._consistency(message.consistency, at),
+            slide_to=self._ttl(message.slide_ttl, f"{at}slide_ttl") if message.HasField("slide_ttl") else None,
         )
 
     def put(self, message: state_service_pb2.PutRequest, at: str = "") -> Put:
         """Reads a put."""
-        self._fits(len(message.value), f"{at}value")
-        if len(message.content_type) > _MAX_CONTENT_TYPE or not _CONTENT_TYPE.match(message.content_type):
+        value, content_type = message.value, message.content_type
+        self._fits(len(value), f"{at}value")
+        if len(content_type) > _MAX_CONTENT_TYPE or not (content_type.isascii() and content_type.isprintable()):
             self.wrong(f"{at}content_type", f"must be at most {_MAX_CONTENT_TYPE} characters of printable ASCII")
         return Put(
             name=self.name(message.name, f"{at}name"),
-            value=message.value,
-            content_type=message.content_type,
+            value=value,
+            content_type=content_type,
             precondition=self.precondition(message, at),
             expiry=self._expiry(message, at),
             request=self.request(message, at),
-            consistency=self._consistency(message.consistency, f"{at}consistency"),
+            consistency=self._consistency(message.consistency, at),
         )
 
     def delete(self, message: state_service_pb2.DeleteRequest, at: str = "") -> Delete:
@@ -157,7 +156,7 @@ class Reader:
             name=self.name(message.name, f"{at}name"),
             precondition=self.precondition(message, at, absent_allowed=False),
             request=self.request(message, at),
-            consistency=self._consistency(message.consistency, f"{at}consistency"),
+            consistency=self._consistency(message.consistency, at),
         )
 
     def touch(self, message: state_service_pb2.TouchRequest, at: str = "") -> Touch:
@@ -169,7 +168,7 @@ class Reader:
             precondition=self.precondition(message, at, absent_allowed=False),
             expire_at=expiry,
             request=self.request(message, at),
-            consistency=self._consistency(message.consistency, f"{at}consistency"),
+            consistency=self._consistency(message.consistency, at),
         )
 
     def update(self, message: state_service_pb2.UpdateRequest, at: str = "") -> Update:
@@ -180,24 +179,36 @@ class Reader:
             precondition=self.precondition(message, at),
             expiry=self._expiry(message, at),
             request=self.request(message, at),
-            consistency=self._consistency(message.consistency, f"{at}consistency"),
+            consistency=self._consistency(message.consistency, at),
         )
 
-    def batch_operation(self, message: state_service_pb2.BatchOperation, at: str) -> Operation | None:
-        """Reads one operation of a batch; None if it is wrong beyond reading."""
+    def batch_operation(self, message: state_service_pb2.BatchOperation, index: int) -> Operation:
+        """Reads the operation at ``index`` of a batch.
+
+        Raises:
+            InvalidFields: something is wrong with it.
+        """
+        self.violations = []
+        operation = self._batch_operation(message)
+        if operation is None or self.violations:
+            at = f"operations[{index}]."
+            raise InvalidFields([replace(each, field=f"{at}{each.field}") for each in self.violations])
+        return operation
+
+    def _batch_operation(self, message: state_service_pb2.BatchOperation) -> Operation | None:
         match message.WhichOneof("operation"):
             case "get":
-                return self.get(message.get, f"{at}get.")
+                return self.get(message.get, "get.")
             case "put":
-                return self.put(message.put, f"{at}put.")
+                return self.put(message.put, "put.")
             case "delete":
-                return self.delete(message.delete, f"{at}delete.")
+                return self.delete(message.delete, "delete.")
             case "touch":
-                return self.touch(message.touch, f"{at}touch.")
+                return self.touch(message.touch, "touch.")
             case "update":
-                return self.update(message.update, f"{at}update.")
+                return self.update(message.update, "update.")
             case _:
-                self.wrong(f"{at}operation", "must be set")
+                self.wrong("operation", "must be set")
                 return None
 
     def snapshot(self, message: state_service_pb2.SnapshotRequest) -> list[RecordName]:
@@ -271,33 +282,34 @@ class Reader:
 
     def name(self, message: record_pb2.RecordName, at: str) -> RecordName:
         """Reads a record's name."""
-        store = message.store or self.default_store
+        store, namespace, key = message.store or self.default_store or "", message.namespace, message.key
         if not store:
             self.wrong(f"{at}.store", "must be set: the service has no default store")
         elif fault := key_fault(store):
             self.wrong(f"{at}.store", fault)
-        if fault := namespace_fault(message.namespace):
+        if fault := namespace_fault(namespace):
             self.wrong(f"{at}.namespace", fault)
-        if fault := key_fault(message.key):
+        if fault := key_fault(key):
             self.wrong(f"{at}.key", fault)
-        return RecordName(store=store or "", namespace=message.namespace, key=message.key)
+        return RecordName(store=store, namespace=namespace, key=key)
 
     def request(self, message: WriteRequest | state_service_pb2.TransactRequest, at: str) -> Request | None:
         """Reads the request of a write, if it has one."""
         if not message.HasField("request"):
             return None
         request = message.request
-        if not request.client:
+        client, number = request.client, request.number
+        if not client:
             self.wrong(f"{at}request.client", "must not be 0")
-        if not request.number:
+        if not number:
             self.wrong(f"{at}request.number", "must not be 0")
         first_sent = self._instant(request.first_sent, f"{at}request.first_sent")
         if not request.HasField("first_sent"):
             self.wrong(f"{at}request.first_sent", "must be set")
         elif first_sent > self.now + self.clock_difference_ms:
             self.wrong(f"{at}request.first_sent", "must not be in the future: take the service's time")
-        repeated = _is_repeat(request, self.now, resent=self.resent)
-        return Request(client=request.client, number=request.number, first_sent=first_sent, repeated=repeated)
+        repeated = request.attempt > 0 or self.resent or self.now - first_sent > _REPEATED_AFTER_MS
+        return Request(client=client, number=number, first_sent=first_sent, repeated=repeated)
 
     def precondition(
         self,
@@ -363,11 +375,13 @@ class Reader:
         return instant
 
     def _instant(self, message: Timestamp, at: str) -> Instant:
-        if not 0 <= message.nanos < 1_000_000_000 or message.seconds < 0:
+        seconds, nanos = message.seconds, message.nanos
+        if not 0 <= nanos < 1_000_000_000 or seconds < 0:
             self.wrong(at, "is not a time after 1970")
-        return Instant(message.seconds * 1000 + message.nanos // 1_000_000)
+        return Instant(seconds * 1000 + nanos // 1_000_000)
 
-    def _consistency(self, value: int, at: str) -> Consistency:
-        if value not in _CONSISTENCY:
-            self.wrong(at, f"{value} is not known to this version of the service")
-        return _CONSISTENCY.get(record_pb2.Consistency.ValueType(value), Consistency.STRONG)
+    def _consistency(self, number: int, at: str) -> Consistency:
+        known = _CONSISTENCY.get(number)
+        if known is None:
+            self.wrong(f"{at}consistency", f"{number} is not known to this version of the service")
+        return known or Consistency.STRONG

@@ -84,24 +84,23 @@ class StateServicer(state_service_pb2_grpc.StateServiceServicer):
         if not 1 <= count <= self._limits.batch_operations:
             reader.wrong("operations", f"must be 1 to {self._limits.batch_operations}, not {count}")
             reader.finish()
-        results: list[state_service_pb2.BatchResult | None] = [None] * count
-        good: list[tuple[int, Operation]] = []
+        good: list[Operation] = []
+        wrong: dict[int, KeepstateError] = {}
         for index, message in enumerate(request.operations):
-            reader.violations = []
             try:
-                operation = reader.batch_operation(message, f"operations[{index}].")
-                reader.finish()
-                assert operation is not None
-                good.append((index, operation))
+                good.append(reader.batch_operation(message, index))
             except KeepstateError as error:
-                results[index] = self._batch_error(request, index, error, begun)
-        performed = await self._engine.perform_all([operation for _, operation in good], begun.deadline)
-        for (index, operation), result in zip(good, performed, strict=True):
+                wrong[index] = error
+        performed = zip(good, await self._engine.perform_all(good, begun.deadline), strict=True)
+        response = state_service_pb2.BatchResponse()
+        for index in range(count):
+            operation, result = (None, wrong[index]) if index in wrong else next(performed)
             if isinstance(result, KeepstateError):
-                results[index] = self._batch_error(request, index, result, begun)
+                response.results.append(self._batch_error(request, index, result, begun))
             else:
-                results[index] = answers.batch_result(operation.name, result)
-        return state_service_pb2.BatchResponse(results=[result for result in results if result is not None])
+                assert operation is not None
+                answers.set_result(response.results.add(), operation.name, result)
+        return response
 
     @call
     async def Transact(
@@ -131,8 +130,10 @@ class StateServicer(state_service_pb2_grpc.StateServiceServicer):
         names = (await self._reader(begun)).snapshot(request)
         with _named_by({f"names[{index}]": name for index, name in enumerate(names)}):
             records = await self._engine.snapshot(names, begun.deadline)
-        items = [answers.snapshot_item(name, record) for name, record in zip(names, records, strict=True)]
-        return state_service_pb2.SnapshotResponse(items=items)
+        response = state_service_pb2.SnapshotResponse()
+        for name, record in zip(names, records, strict=True):
+            answers.set_snapshot_item(response.items.add(), name, record)
+        return response
 
     async def _perform(self, reader: Reader, operation: Operation, begun: Call) -> Answer:
         reader.finish()

@@ -140,7 +140,7 @@ def test_a_bad_name_is_named_in_every_request(bad: RecordName, field: str) -> No
     assert wrong(lambda one: one.put(PutRequest(name=bad))) == [field]
     assert wrong(lambda one: one.delete(DeleteRequest(name=bad))) == [field]
     assert wrong(lambda one: one.touch(TouchRequest(name=bad))) == [field]
-    assert wrong(lambda one: one.batch_operation(BatchOperation(touch=TouchRequest(name=bad)), "operations[3].")) == [
+    assert wrong(lambda one: one.batch_operation(BatchOperation(touch=TouchRequest(name=bad)), 3)) == [
         f"operations[3].touch.{field}"
     ]
     check = Check(name=bad, precondition=Precondition(absent=True))
@@ -204,9 +204,7 @@ BAD_PUTS = [
 def test_a_bad_field_of_a_put_is_named(bad: PutRequest, field: str) -> None:
     bad.name.CopyFrom(NAME)
     assert wrong(lambda one: one.put(bad)) == [field]
-    assert wrong(lambda one: one.batch_operation(BatchOperation(put=bad), "operations[7].")) == [
-        f"operations[7].put.{field}"
-    ]
+    assert wrong(lambda one: one.batch_operation(BatchOperation(put=bad), 7)) == [f"operations[7].put.{field}"]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from tests.unit.server.reading import NAME, reader, request_id, wrong
 
 
 def test_an_operation_that_is_not_set_is_named() -> None:
-    assert wrong(lambda one: one.batch_operation(BatchOperation(), "operations[0].")) == ["operations[0].operation"]
+    assert wrong(lambda one: one.batch_operation(BatchOperation(), 0)) == ["operations[0].operation"]
 
 
 # Transactions

@@ -110,9 +110,7 @@ def test_a_bad_field_of_an_update_is_named(bad: UpdateRequest, field: str) -> No
     if not bad.HasField("name"):
         bad.name.CopyFrom(NAME)
     assert wrong(lambda one: one.update(bad)) == [field]
-    assert wrong(lambda one: one.batch_operation(BatchOperation(update=bad), "operations[7].")) == [
-        f"operations[7].update.{field}"
-    ]
+    assert wrong(lambda one: one.batch_operation(BatchOperation(update=bad), 7)) == [f"operations[7].update.{field}"]
     in_transaction = wrong(lambda one: read_transaction(one, TransactRequest(updates=[bad])))
     assert f"updates[0].{field}" in in_transaction
     assert set(in_transaction) <= {f"updates[0].{field}", "updates"}
