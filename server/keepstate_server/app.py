@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -81,16 +82,31 @@ class _Health(health.aio.HealthServicer):  # type: ignore[misc]  # the library h
 
 
 class Service:
-    """One instance of the service. Start and stop it on one event loop."""
+    """One instance of the service, in one process, whatever ``settings.workers`` says. It is used on one event loop."""
 
-    def __init__(self, settings: Settings, *, clock: Clock | None = None, collects: bool = True) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        collects: bool = True,
+        shared_port: bool = False,
+        on_ready: Callable[[bool], None] | None = None,
+    ) -> None:
         """Opens nothing before ``start``.
 
-        ``collects``: whether it deletes dead records, by its ``clock``: one that is ahead takes living ones for dead.
+        Args:
+            settings: all but the number of workers.
+            clock: tells the time; else the machine's does.
+            collects: whether it deletes dead records, by its ``clock``: one that is ahead takes living ones for dead.
+            shared_port: others listen on the port too, on purpose, and each gets some of the connections.
+            on_ready: called with whether it serves, each time that this changes.
         """
         self._settings = settings
         self._collects = collects
         self._clock = clock or SystemClock()
+        self._shared_port = shared_port
+        self._on_ready = on_ready
         self._backing: Backing | None = None
         self._server: grpc.aio.Server | None = None
         self._http: HttpHealth | None = None
@@ -151,13 +167,6 @@ class Service:
             await self._backing.close()
         _log.info("stopped")
 
-    @property
-    def keeps_in(self) -> str:
-        """Where records are kept, for people."""
-        if self._settings.uses_embedded:
-            return f"the embedded store, in {self._settings.embedded_file}"
-        return f"the stores of the Dapr sidecar at {self._settings.sidecar_address.grpc}"
-
     def _listen(self, server: grpc.aio.Server) -> int:
         address, tls = self._settings.listen, self._settings.tls
         try:
@@ -171,7 +180,7 @@ class Service:
         settings = self._settings
         server = grpc.aio.server(
             options=[
-                ("grpc.so_reuseport", 0),  # a second service on the port shall be noticed
+                ("grpc.so_reuseport", int(self._shared_port)),  # else a second service on the port shall be noticed
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_concurrent_streams", 1000),
@@ -249,7 +258,11 @@ class Service:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in _SERVICES:
             await self._health.set(name, status)
+        if serving == self._ready.is_set():
+            return
         if serving:
             self._ready.set()
         else:
             self._ready.clear()
+        if self._on_ready is not None:
+            self._on_ready(serving)

@@ -12,7 +12,7 @@ from keepstate_server.stores.catalog import Catalog
 from keepstate_server.stores.sidecar import Sidecar
 from keepstate_server.stores.time_limit import TimeLimit
 
-__all__ = ["MAX_MESSAGE_BYTES", "Backing"]
+__all__ = ["MAX_MESSAGE_BYTES", "Backing", "open_embedded"]
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
@@ -43,14 +43,7 @@ class Backing:
         if not settings.uses_embedded:
             return cls(settings, _sidecar_at(settings.sidecar_address, settings), None, clock=clock)
         token = secrets.token_hex(16)  # other users of the machine can reach the port, but not the records
-        embedded = EmbeddedSidecar(
-            path=settings.embedded_file, http_port=None, api_token=token, max_message_bytes=MAX_MESSAGE_BYTES
-        )
-        try:
-            await embedded.start()
-        except EmbeddedError as error:
-            await embedded.stop(timedelta(seconds=1))
-            raise BadConfiguration(f"KEEPSTATE_DATA: {error}") from None
+        embedded = await open_embedded(settings, api_token=token)
         address = SidecarAddress(grpc=embedded.grpc_address, http=None, api_token=token)
         return cls(settings, _sidecar_at(address, settings), embedded, clock=clock)
 
@@ -66,6 +59,26 @@ class Backing:
         await self.sidecar.close()
         if self._embedded is not None:
             await self._embedded.stop(timedelta(seconds=1))
+
+
+async def open_embedded(settings: Settings, *, api_token: str, grpc_port: int = 0) -> EmbeddedSidecar:
+    """Starts the embedded store as the sidecar of those who know ``api_token``; port 0 is any free one.
+
+    Raises:
+        BadConfiguration: its file cannot be used.
+    """
+    embedded = EmbeddedSidecar(
+        path=settings.embedded_file,
+        grpc_port=grpc_port,
+        http_port=None,
+        api_token=api_token,
+        max_message_bytes=MAX_MESSAGE_BYTES,
+    )
+    try:
+        await embedded.start()
+    except EmbeddedError as error:
+        raise BadConfiguration(f"KEEPSTATE_DATA: {error}") from None
+    return embedded
 
 
 def _sidecar_at(address: SidecarAddress, settings: Settings) -> Sidecar:

@@ -15,12 +15,12 @@ import typer
 from keepstate_server import logs
 from keepstate_server.config import BadConfiguration, Settings, SidecarSettings, load, misspelt
 from keepstate_server.lifecycle import run_until_signal
+from keepstate_server.running import EX_CONFIG, exit_code_of, say
+from keepstate_server.supervisor import Supervisor
 
 __all__ = ["bad_configuration", "serve", "settings_of", "sidecar"]
 
 _log = structlog.get_logger(__name__)
-
-_EX_CONFIG = 78
 
 _DEFAULT_ADDRESS = "localhost:7400"  # the other commands', where they are told none
 
@@ -55,6 +55,9 @@ def serve(
     tls_client_ca: Annotated[
         Path | None, typer.Option(help="Admit only clients with a certificate of this CA [KEEPSTATE_TLS_CLIENT_CA].")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="How many processes serve; by default one a processor [KEEPSTATE_WORKERS].")
+    ] = None,
     insecure: Annotated[
         bool | None, typer.Option("--insecure", help="Allow to listen off loopback unprotected [KEEPSTATE_INSECURE].")
     ] = None,
@@ -77,17 +80,21 @@ def serve(
         tls_cert=tls_cert,
         tls_key=tls_key,
         tls_client_ca=tls_client_ca,
+        workers=workers,
         insecure=insecure,
         log_format=log_format,
         log_level=log_level,
     )
-    from keepstate_server.app import Service
+    if settings.workers == 1:
+        from keepstate_server.app import Service
 
-    service = Service(settings)
+        service: Service | Supervisor = Service(settings)
+    else:
+        service = Supervisor(settings)
 
     async def start() -> None:
         await service.start()
-        _announce(service.port, service.keeps_in, settings)
+        _announce(service.port, settings)
 
     _run(lambda: run_until_signal(start, service.stop))
 
@@ -108,7 +115,7 @@ def sidecar(
     """
     settings = settings_of(SidecarSettings, config, data=data, log_format=log_format, log_level=log_level)
     from keepstate_server.backing import MAX_MESSAGE_BYTES
-    from keepstate_server.embedded import EmbeddedSidecar
+    from keepstate_server.embedded import EmbeddedError, EmbeddedSidecar
 
     embedded = EmbeddedSidecar(
         path=settings.data / "embedded.db",
@@ -120,9 +127,12 @@ def sidecar(
     )
 
     async def start() -> None:
-        await embedded.start()
-        _say(f"keepstate sidecar: Dapr's state API at {embedded.grpc_address}, health at {embedded.http_address}")
-        _say(f'  one store, "{store}", kept in {settings.data / "embedded.db"}')
+        try:
+            await embedded.start()
+        except EmbeddedError as error:
+            raise BadConfiguration(str(error)) from None
+        say(f"keepstate sidecar: Dapr's state API at {embedded.grpc_address}, health at {embedded.http_address}")
+        say(f'  one store, "{store}", kept in {settings.data / "embedded.db"}')
 
     _run(lambda: run_until_signal(start, embedded.stop))
 
@@ -142,47 +152,37 @@ def settings_of(kind: type[_Kind], config: Path | None, **overrides: object) -> 
 
 
 def _run(run: Callable[[], None]) -> None:
-    from keepstate_server.embedded import EmbeddedError
-
-    try:
-        run()
-    except (BadConfiguration, EmbeddedError) as error:
-        bad_configuration(error)
-    except Exception:  # noqa: BLE001 - left to the interpreter, its text would be printed, whatever that holds
-        _log.exception("ended by a fault")
-        raise typer.Exit(1) from None
+    code = exit_code_of(run)
+    if code:
+        raise typer.Exit(code)
 
 
 def bad_configuration(error: Exception) -> NoReturn:
     """Ends the process, with ``error``'s line on standard error."""
-    _say(f"keepstate: {error}")
-    raise typer.Exit(_EX_CONFIG)
+    say(f"keepstate: {error}")
+    raise typer.Exit(EX_CONFIG)
 
 
-def _announce(port: int, keeps_in: str, settings: Settings) -> None:
+def _announce(port: int, settings: Settings) -> None:
     host = settings.listen.rpartition(":")[0]
     address = f"{host}:{port}"
     # Where it listens on every address, that is none to call.
     shown = f"localhost:{port}" if host in ("127.0.0.1", "0.0.0.0", "[::]") else address  # noqa: S104 - only compared
-    _say(f"keepstate: listening on {address}{_by_tls(settings)}, keeping records in {keeps_in}")
+    say(f"keepstate: listening on {address}{_by_tls(settings)}, keeping records in {settings.keeps_in}")
     if not sys.stderr.isatty() and settings.log_format == "json":
         return
-    _say("  try it:")
+    say("  try it:")
     command = ".venv/bin/keepstate"
     option = "" if shown == _DEFAULT_ADDRESS else f" --address {shown}"
     if settings.tls is not None:
         own = " --tls-client-cert FILE --tls-client-key FILE" if settings.tls.client_ca else ""
-        _say(f"    {command} put greeting hello{option} --tls-ca FILE{own}")
+        say(f"    {command} put greeting hello{option} --tls-ca FILE{own}")
         return
-    _say(f"    {command} put greeting hello{option} && {command} get greeting -o value{option}")
-    _say(f"    grpcurl -plaintext {shown} list")
+    say(f"    {command} put greeting hello{option} && {command} get greeting -o value{option}")
+    say(f"    grpcurl -plaintext {shown} list")
 
 
 def _by_tls(settings: Settings) -> str:
     if settings.tls is None:
         return ""
     return " by TLS, for clients with a certificate" if settings.tls.client_ca else " by TLS"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

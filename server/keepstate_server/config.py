@@ -26,6 +26,7 @@ from pydantic_settings import (
 from pydantic_settings.exceptions import SettingsError
 
 from keepstate.durations import parse_duration
+from keepstate_server.cpus import usable_cpus
 from keepstate_server.domain.names import key_fault
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.rpc.requests import Limits
@@ -170,6 +171,8 @@ class Settings(SidecarSettings):
     """The file of the CA, PEM, that must have signed a client's certificate. None: clients need none."""
     insecure: bool = False
     """Allow listening off loopback though anybody may connect."""
+    workers: int = Field(default_factory=usable_cpus, ge=1, le=256)
+    """How many processes serve callers. The default: as many as there are processors that this one may use."""
     reflection: bool = True
     """Tell callers such as grpcurl the API's shape."""
 
@@ -291,6 +294,13 @@ class Settings(SidecarSettings):
     def embedded_file(self) -> Path:
         """The embedded store's file."""
         return self.data / "embedded.db"
+
+    @property
+    def keeps_in(self) -> str:
+        """Where records are kept, for people."""
+        if self.uses_embedded:
+            return f"the embedded store, in {self.embedded_file}"
+        return f"the stores of the Dapr sidecar at {self.sidecar_address.grpc}"
 
     @property
     def sidecar_address(self) -> SidecarAddress:

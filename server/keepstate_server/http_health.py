@@ -1,6 +1,7 @@
 """Health over HTTP, for probes that cannot speak gRPC."""
 
 import asyncio
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -12,10 +13,11 @@ __all__ = ["HttpHealth"]
 class HttpHealth:
     """Answers /healthz/live while the process works, and /healthz/ready while the sidecar answers too."""
 
-    def __init__(self, address: str, ready: asyncio.Event) -> None:
-        """Will listen on ``address`` (host:port)."""
+    def __init__(self, address: str, ready: asyncio.Event, *, live: Callable[[], bool] = lambda: True) -> None:
+        """Will listen on ``address`` (host:port). Where others do the work, ``live`` says whether one of them lives."""
         self._address = address
         self._ready = ready
+        self._is_live = live
         app = web.Application()
         app.router.add_get("/healthz/live", self._live)
         app.router.add_get("/healthz/ready", self._readiness)
@@ -42,7 +44,9 @@ class HttpHealth:
         await self._runner.cleanup()
 
     async def _live(self, _: web.Request) -> web.Response:
-        return web.Response(text="live\n")
+        if self._is_live():
+            return web.Response(text="live\n")
+        return web.Response(status=503, text="not live: no worker lives\n")
 
     async def _readiness(self, _: web.Request) -> web.Response:
         if self._ready.is_set():

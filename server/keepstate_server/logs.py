@@ -3,6 +3,7 @@
 import logging
 import sys
 import traceback
+from functools import partial
 from pathlib import PurePath
 
 import structlog
@@ -12,13 +13,18 @@ __all__ = ["configure"]
 _LONGEST_CHAIN = 10
 
 
-def configure(*, level: str, as_json: bool) -> None:
-    """Sets the log up for the process; ``level`` is debug, info, warning or error."""
+def configure(*, level: str, as_json: bool, worker: str | None = None) -> None:
+    """Sets the log up for the process; ``level`` is debug, info, warning or error.
+
+    Each line says which ``worker`` wrote it, where there are several.
+    """
     renderer: structlog.types.Processor = (
         structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
+    of_worker = [] if worker is None else [partial(_with_worker, worker)]
     structlog.configure(
         processors=[
+            *of_worker,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -26,10 +32,17 @@ def configure(*, level: str, as_json: bool) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, handlers=[_FromLibraries()], force=True)
+
+
+def _with_worker(
+    worker: str, _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    event.setdefault("worker", worker)
+    return event
 
 
 def _without_its_words(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -28,6 +28,7 @@ class ServiceProcess:
             "KEEPSTATE_LISTEN": self.address,
             "KEEPSTATE_HTTP_LISTEN": f"127.0.0.1:{ports[1]}",
             "KEEPSTATE_DATA": str(folder / "data"),
+            "KEEPSTATE_WORKERS": "1",  # what most tests need, and it starts soonest
             "KEEPSTATE_ADDRESS": self.address,
             **settings,
         }
