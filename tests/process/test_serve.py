@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -158,6 +158,18 @@ async def test_a_frozen_sidecar_does_not_make_the_end_longer_than_the_drain(
         assert time.monotonic() - began < 6
         with pytest.raises(OutcomeUnknown):
             await put
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_one_more_signal_ends_it_at_once(make_service: MakeService, workers: str) -> None:
+    service = make_service(KEEPSTATE_WORKERS=workers, KEEPSTATE_NOTICE="50s").start()
+    began = time.monotonic()
+    while service.runs:
+        service.process.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            service.process.wait(0.2)
+    assert service.process.returncode == 1
+    assert 1 <= time.monotonic() - began < 20, "those that come together, as by Ctrl-C, are one"
 
 
 WRONG = {

@@ -221,6 +221,7 @@ class KeepstateContainer(DockerContainer):
             "KEEPSTATE_LISTEN": f"0.0.0.0:{_SERVICE_PORT}",
             "KEEPSTATE_HTTP_LISTEN": f"0.0.0.0:{_HEALTH_PORT}",
             "KEEPSTATE_INSECURE": "true",
+            "KEEPSTATE_WORKERS": "1",
         }
         self.with_envs(**own, **sidecar)
         self.with_envs(**(settings or {}))
