@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["in_batches"]
+__all__ = ["answer_was_too_large", "had_no_room", "in_batches"]
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -41,14 +41,14 @@ async def in_batches(
         try:
             answers = await send(keys)
         except KeepstateError as error:
-            if len(keys) > 1 and messages[keys[0]].HasField("get") and _answer_was_too_large(error):
+            if len(keys) > 1 and messages[keys[0]].HasField("get") and answer_was_too_large(error):
                 waiting.extendleft([keys[len(keys) // 2 :], keys[: len(keys) // 2]])
                 continue
             if not results and not failures:
                 raise
             failures.update(dict.fromkeys(keys, error))
             break
-        again = [key for key, answer in zip(keys, answers, strict=True) if _had_no_room(answer)]
+        again = [key for key, answer in zip(keys, answers, strict=True) if had_no_room(answer)]
         if 0 < len(again) < len(keys):  # some had room, so this comes to an end
             waiting.appendleft(again)
         else:
@@ -79,12 +79,13 @@ def _split(messages: Mapping[str, pb.BatchOperation]) -> Iterator[list[str]]:
         yield keys
 
 
-def _had_no_room(answer: object) -> bool:
+def had_no_room(answer: object) -> bool:
     """Whether the service read no more for this answer, and wants to be asked again."""
     return isinstance(answer, ResourceExhausted) and answer.limit == "bytes in one answer"
 
 
-def _answer_was_too_large(error: KeepstateError) -> bool:
+def answer_was_too_large(error: KeepstateError) -> bool:
+    """Whether a call failed as its answer was larger than this client takes."""
     return isinstance(error, ResourceExhausted) and "larger than max" in error.message and not error.nothing_sent
 
 

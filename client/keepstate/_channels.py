@@ -57,10 +57,14 @@ class Channels:
         self._open: list[Channel] = []  # the last one is in use
         self.closed = False
 
-    def take(self) -> Channel:
-        """The channel for one attempt, to be given back."""
+    def check_open(self) -> None:
+        """See that calls may be begun, else RuntimeError."""
         if self.closed:
             raise RuntimeError("the client is closed")
+
+    def take(self) -> Channel:
+        """The channel for one attempt, to be given back."""
+        self.check_open()
         if not self._open or self._renewed():
             self._open.append(self._new())
         self._open[-1].calls += 1

@@ -8,20 +8,21 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
 from keepstate import errors
-from keepstate._channels import Channel, Channels, is_loopback
+from keepstate._channels import Channels, is_loopback
 from keepstate._clock import Sending, ServiceClock
-from keepstate._metadata import CallMetadata, Token
+from keepstate._gathering import Gathering, Kind, Method
+from keepstate._metadata import CallMetadata, Sent, Token
 from keepstate._repeats import DEFAULT_RETRY, Attempts, Part, Retry
 from keepstate._status import error_of_call
 from keepstate.tls import Tls, explained
@@ -35,9 +36,6 @@ _sleep = asyncio.sleep  # so that tests need not wait
 
 Req = TypeVar("Req", bound=Message)
 Resp = TypeVar("Resp")
-
-Method: TypeAlias = Callable[[Channel], grpc.aio.UnaryUnaryMultiCallable[Req, Resp]]
-"""Finds a method of the service on a channel: each attempt is made on the one that is then in use."""
 
 DEFAULT_TIMEOUT = timedelta(seconds=10)
 
@@ -58,6 +56,7 @@ class Connection:
         tls: Tls | None = None,
         token: Token | None = None,
         metadata: Mapping[str, str | bytes] | None = None,
+        gather: bool = True,
     ) -> None:
         self._channels = Channels(address, tls)
         self._metadata = CallMetadata(token, metadata or {})
@@ -69,6 +68,7 @@ class Connection:
         self._clock = ServiceClock()
         self._write_numbers = itertools.count(1)
         self._learning = asyncio.Lock()
+        self._gathering = Gathering(self._transmit) if gather else None
 
     @property
     def retry(self) -> Retry:
@@ -77,6 +77,9 @@ class Connection:
 
     async def close(self) -> None:
         """Cut short what is under way and let the connection go."""
+        self._channels.closed = True
+        if self._gathering is not None:
+            self._gathering.give_up(_closed(errors.Cancelled, nothing_sent=True))
         await self._channels.close()
 
     @cached_property
@@ -102,11 +105,24 @@ class Connection:
         Raises:
             KeepstateError: the call failed.
         """
+        return await self._call(lambda seconds: self.send(method, message, seconds, writes=writes), message, timeout)
+
+    async def perform(self, kind: Kind[Req, Resp], message: Req, *, timeout: timedelta | None) -> Resp:
+        """Call the service for one operation as ``call`` does, together with others if they run at the same time.
+
+        Raises:
+            KeepstateError: the call failed.
+        """
+        return await self._call(lambda seconds: self._attempt(kind, message, seconds), message, timeout)
+
+    async def _call(
+        self, send: Callable[[float], Awaitable[Resp]], message: Message, timeout: timedelta | None
+    ) -> Resp:
         part = Part(request=request_of(message))
         attempts = await self.begin([part], timeout)
         while True:
             try:
-                return await self.send(method, message, attempts.seconds, writes=writes)
+                return await send(attempts.seconds)
             except errors.KeepstateError as error:
                 failure = error
             told = part.failed(failure)
@@ -178,12 +194,30 @@ class Connection:
             KeepstateError: the call failed.
         """
         until = time.monotonic() + seconds
+        metadata = await self._metadata_of_attempt(seconds)
+        return await self._transmit(method, message, until - time.monotonic(), metadata, writes=writes)
+
+    async def _attempt(self, kind: Kind[Req, Resp], message: Req, seconds: float) -> Resp:
+        """Make one attempt at an operation, together with others if they run at the same time."""
+        if self._gathering is None:
+            return await self.send(kind.method, message, seconds, writes=kind.writes)
+        until = time.monotonic() + seconds
+        metadata = await self._metadata_of_attempt(seconds)
+        return await self._gathering.send(kind, message, until - time.monotonic(), metadata)
+
+    async def _metadata_of_attempt(self, seconds: float) -> Sent:
+        self._channels.check_open()
+        metadata = await self._metadata.of_attempt(seconds)
+        if self._channels.closed:
+            raise _closed(errors.Cancelled, nothing_sent=True)
+        return metadata
+
+    async def _transmit(
+        self, method: Method[Req, Resp], message: Req, seconds: float, metadata: Sent, *, writes: bool
+    ) -> Resp:
         channel = self._channels.take()
         try:
-            metadata = await self._metadata.of_attempt(seconds)
-            if self._channels.closed:
-                raise _closed(errors.Cancelled, nothing_sent=True)
-            return await self._send(method(channel), message, until - time.monotonic(), metadata, writes=writes)
+            return await self._send(method(channel), message, seconds, metadata, writes=writes)
         finally:
             await self._channels.give_back(channel)
 
@@ -192,7 +226,7 @@ class Connection:
         method: grpc.aio.UnaryUnaryMultiCallable[Req, Resp],
         message: Req,
         seconds: float,
-        metadata: tuple[tuple[str, str | bytes], ...],
+        metadata: Sent,
         *,
         writes: bool,
     ) -> Resp:

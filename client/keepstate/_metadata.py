@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CallMetadata", "Token"]
+__all__ = ["CallMetadata", "Sent", "Token"]
 
 import asyncio
 import inspect
@@ -29,7 +29,8 @@ _HTTPS_OWN = re.compile(
 )
 """What gRPC says itself, and would drop without a word; and what makes a call a broken one in HTTP/2."""
 
-_Sent: TypeAlias = tuple[tuple[str, str | bytes], ...]
+Sent: TypeAlias = tuple[tuple[str, str | bytes], ...]
+"""What goes with one attempt."""
 
 
 class CallMetadata:
@@ -45,7 +46,7 @@ class CallMetadata:
     def __init__(self, token: Token | None, metadata: Mapping[str, str | bytes]) -> None:
         for name, value in metadata.items():
             _check(name, value)
-        self._own: _Sent = tuple(metadata.items())
+        self._own: Sent = tuple(metadata.items())
         self._function = None if isinstance(token, str) else token
         if isinstance(token, str):
             if not _TOKEN.fullmatch(token):
@@ -54,7 +55,7 @@ class CallMetadata:
         elif token is not None and not callable(token):
             raise TypeError(f"token must be a str or a function, not a {type(token).__name__}")
 
-    async def of_attempt(self, seconds: float) -> _Sent:
+    async def of_attempt(self, seconds: float) -> Sent:
         """What goes with one attempt, that may wait so long for its token.
 
         Raises:

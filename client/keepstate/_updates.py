@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from keepstate import _messages as messages
 from keepstate._connection import Connection
+from keepstate._gathering import UPDATE
 from keepstate.errors import NotFound
 from keepstate.operations import Append, Increment, MergePatch, Update
 from keepstate.records import Consistency, RecordName, Updated
@@ -37,9 +38,7 @@ class Updates:
             EncodeError: JSON cannot say what it carries. Nothing was sent.
         """
         request = self._scope.update(operation, self._connection.next_request())
-        return messages.updated(
-            await self._connection.call(lambda channel: channel.state.Update, request, timeout=timeout, writes=True)
-        )
+        return messages.updated(await self._connection.perform(UPDATE, request, timeout=timeout))
 
     async def increment(
         self,

@@ -43,6 +43,7 @@ class Client(State[V]):
         tls: Tls | None = ...,
         token: Token | None = ...,
         metadata: Mapping[str, str | bytes] | None = ...,
+        gather: bool = ...,
     ) -> None: ...
 
     @overload
@@ -58,6 +59,7 @@ class Client(State[V]):
         tls: Tls | None = ...,
         token: Token | None = ...,
         metadata: Mapping[str, str | bytes] | None = ...,
+        gather: bool = ...,
     ) -> None: ...
 
     def __init__(
@@ -72,6 +74,7 @@ class Client(State[V]):
         tls: Tls | None = None,
         token: Token | None = None,
         metadata: Mapping[str, str | bytes] | None = None,
+        gather: bool = True,
     ) -> None:
         """Make a client. Nothing is sent yet.
 
@@ -88,13 +91,16 @@ class Client(State[V]):
                 ``Unauthenticated``, with what it raised as the cause.
             metadata: more metadata, the same with every call. Values are bytes where the name ends in ``-bin``, else
                 printable ASCII.
+            gather: whether calls for single records that run at the same time go to the service together.
 
         Raises:
             ValueError: the address is not ``host:port``, a file of ``tls`` is not what it should be, the token or the
                 metadata cannot be sent, or there is a token without ``tls`` and the host is not localhost, of
                 127.0.0.0/8, or [::1].
         """
-        connection = Connection(address, timeout=timeout, retry=retry, tls=tls, token=token, metadata=metadata)
+        connection = Connection(
+            address, timeout=timeout, retry=retry, tls=tls, token=token, metadata=metadata, gather=gather
+        )
         super().__init__(connection, Scope(store=store, namespace=namespace, codec=codec or Json()))
 
     async def close(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, overload
 
 from keepstate import _messages as messages
 from keepstate import _probes as probes
+from keepstate._gathering import DELETE, GET, PUT, TOUCH
 from keepstate._many import ManyRecords
 from keepstate._transactions import Transactions
 from keepstate._updates import Updates
@@ -205,9 +206,7 @@ class State(ManyRecords[V], Transactions[V], Updates):
             consistency=consistency,
         )
         request = self._scope.put(operation, self._connection.next_request())
-        return (
-            await self._connection.call(lambda channel: channel.state.Put, request, timeout=timeout, writes=True)
-        ).etag
+        return (await self._connection.perform(PUT, request, timeout=timeout)).etag
 
     async def delete(
         self,
@@ -227,9 +226,7 @@ class State(ManyRecords[V], Transactions[V], Updates):
         """
         operation = Delete(key, if_exists=if_exists, if_etag=if_etag, consistency=consistency)
         request = self._scope.delete(operation, self._connection.next_request())
-        return (
-            await self._connection.call(lambda channel: channel.state.Delete, request, timeout=timeout, writes=True)
-        ).existed
+        return (await self._connection.perform(DELETE, request, timeout=timeout)).existed
 
     async def touch(
         self,
@@ -256,9 +253,7 @@ class State(ManyRecords[V], Transactions[V], Updates):
         """
         operation = Touch(key, ttl=ttl, expire_at=expire_at, never=never, if_etag=if_etag, consistency=consistency)
         request = self._scope.touch(operation, self._connection.next_request())
-        return messages.touched(
-            await self._connection.call(lambda channel: channel.state.Touch, request, timeout=timeout, writes=True)
-        )
+        return messages.touched(await self._connection.perform(TOUCH, request, timeout=timeout))
 
     async def now(self, *, timeout: timedelta | None = None) -> datetime:
         """Tell the service's time, by which records expire, within the time that an answer was under way.
@@ -311,9 +306,7 @@ class State(ManyRecords[V], Transactions[V], Updates):
     async def _get(self, operation: Get, timeout: timedelta | None) -> Record[Any] | None:
         request = self._scope.get(operation)
         try:
-            response = await self._connection.call(
-                lambda channel: channel.state.Get, request, timeout=timeout, writes=False
-            )
+            response = await self._connection.perform(GET, request, timeout=timeout)
         except NotFound as error:
             if messages.is_missing(error):
                 return None

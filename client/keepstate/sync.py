@@ -172,6 +172,7 @@ class Client(State[V]):
         tls: Tls | None = ...,
         token: Token | None = ...,
         metadata: Mapping[str, str | bytes] | None = ...,
+        gather: bool = ...,
     ) -> None: ...
 
     @overload
@@ -187,6 +188,7 @@ class Client(State[V]):
         tls: Tls | None = ...,
         token: Token | None = ...,
         metadata: Mapping[str, str | bytes] | None = ...,
+        gather: bool = ...,
     ) -> None: ...
 
     def __init__(
@@ -201,6 +203,7 @@ class Client(State[V]):
         tls: Tls | None = None,
         token: Token | None = None,
         metadata: Mapping[str, str | bytes] | None = None,
+        gather: bool = True,
     ) -> None:
         """Make a client. Nothing is sent yet. The arguments are those of ``keepstate.Client``.
 
@@ -216,6 +219,7 @@ class Client(State[V]):
             tls=tls,
             token=token,
             metadata=metadata,
+            gather=gather,
             **options,
         )
         super().__init__(self._client)
