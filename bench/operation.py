@@ -6,7 +6,6 @@ processor time of one thread for each operation, in microseconds.
 
 from __future__ import annotations
 
-import random
 import statistics
 import sys
 import time
@@ -22,6 +21,7 @@ from keepstate_server.domain.records import etag_of
 from keepstate_server.domain.times import Instant, SystemClock
 from keepstate_server.engine.group import Group
 from keepstate_server.engine.hints import Hints
+from keepstate_server.engine.randomness import Randomness
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.engine.sighting import NOTHING, seen
 from keepstate_server.engine.writes import new_write
@@ -51,7 +51,7 @@ class _Path:
     def __init__(self) -> None:
         self._clock = SystemClock()
         self._settings = EngineSettings()
-        self._source = random.SystemRandom()
+        self._source = Randomness()
         self._hints = Hints(size=_BATCHES * _OPERATIONS, life_ms=self._settings.dead_life_ms // 2)
         self.stored: dict[str, bytes] = {}
 

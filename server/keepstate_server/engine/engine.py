@@ -30,6 +30,7 @@ from keepstate_server.engine.group import Group, reads_only
 from keepstate_server.engine.hints import Hints
 from keepstate_server.engine.locks import Held, KeyLocks
 from keepstate_server.engine.noting import Noting
+from keepstate_server.engine.randomness import Randomness
 from keepstate_server.engine.reads import FIRST_KEYS, next_keys
 from keepstate_server.engine.resolver import Resolver
 from keepstate_server.engine.room import ANSWER_BYTES, Room, too_much
@@ -82,7 +83,7 @@ class Engine:
         self._settings = settings
         self._clock = clock
         # Identifiers must differ between processes whatever their state: from the system's source of randomness.
-        self._source = source or random.SystemRandom()
+        self._source = source or Randomness()
         self._hints = Hints(size=settings.hints, life_ms=settings.dead_life_ms // 2)
         self._resolver = Resolver(stores, settings=settings, clock=clock, source=self._source)
         self._collector = Collector(stores, self._resolver, settings=settings, clock=clock, source=self._source)

@@ -248,21 +248,18 @@ def _packed_entries(envelope: Envelope) -> bytes:
     By hand: with every write all of them are stored again, and of most nothing is new but the age.
     """
     made, write_time = write_of(envelope.version), envelope.write_time
-    packed = bytearray()
+    entries = []
     for entry in envelope.trail.entries:
-        requests = entry.packed
-        if requests is None:
+        packed = entry.packed
+        if packed is None:
             message = envelope_pb2.TrailEntry(requests=_requests_message(entry.requests))
-            requests = entry.packed = message.SerializeToString()
-        write = b"" if entry.write == made else _WRITE + entry.write
-        age = write_time - entry.time
-        aged = _AGE + _varint(2 * age if age >= 0 else -2 * age - 1) if age else b""
-        packed += _TRAIL
-        packed += _varint(len(write) + len(aged) + len(requests))
-        packed += write
-        packed += aged
-        packed += requests
-    return bytes(packed)
+            packed = entry.packed = _WRITE + entry.write + message.SerializeToString()
+        if entry.write == made:
+            packed = packed[_WRITE_END:]
+        if age := write_time - entry.time:
+            packed += _AGE + _varint(2 * age if age > 0 else -2 * age - 1)
+        entries.append(_TRAIL + _varint(len(packed)) + packed)
+    return b"".join(entries)
 
 
 def _varint(number: int) -> bytes:
@@ -270,6 +267,8 @@ def _varint(number: int) -> bytes:
         return _BYTES[number]
     if number < 1 << 14:
         return (number & 0x7F | (number & 0x3F80) << 1 | 0x80).to_bytes(2, "little")
+    if number < 1 << 21:  # the age of an entry that is seconds or minutes old
+        return (number & 0x7F | (number & 0x3F80) << 1 | (number & 0x1FC000) << 2 | 0x8080).to_bytes(3, "little")
     return _BYTES[number & 0x7F | 0x80] + _varint(number >> 7)
 
 
@@ -282,6 +281,7 @@ def _tag(field_number: int, wire_type: int) -> bytes:
 
 _TRAIL = _tag(envelope_pb2.Envelope.TRAIL_FIELD_NUMBER, 2)
 _WRITE = _tag(envelope_pb2.TrailEntry.WRITE_FIELD_NUMBER, 2) + _BYTES[WRITE_BYTES]
+_WRITE_END = len(_WRITE) + WRITE_BYTES
 _AGE = _tag(envelope_pb2.TrailEntry.AGE_FIELD_NUMBER, 0)
 
 
@@ -323,18 +323,17 @@ class _StoredEntries(Sequence[TrailEntry]):
 
 
 def _entries(messages: Iterable[envelope_pb2.TrailEntry], version: Version, write_time: int) -> tuple[TrailEntry, ...]:
-    """Returns entries, and leaves of their messages only the requests."""
+    """Returns entries; of their messages the age is gone then."""
     made = write_of(version)
     entries = []
     for message in messages:
+        write = WriteId(message.write)
         entry = TrailEntry(
-            write=WriteId(message.write) or made,
-            time=Instant(write_time - message.age),
-            requests=_requests(message.requests),
+            write=write or made, time=Instant(write_time - message.age), requests=_requests(message.requests)
         )
-        message.ClearField("write")
         message.ClearField("age")
-        entry.packed = message.SerializeToString()
+        packed = message.SerializeToString()
+        entry.packed = packed if write else _WRITE + made + packed
         entries.append(entry)
     return tuple(entries)
 

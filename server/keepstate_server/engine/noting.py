@@ -257,6 +257,8 @@ def _stands(before: Sighting, found: ReadResult, *, shared: bool) -> bool:
 
 def _naming(envelope: Envelope, journal: bytes) -> Envelope:
     """Returns ``envelope``, and what it may become, naming ``journal``."""
+    if envelope.intent is None and envelope.journal == journal:
+        return envelope
     intent = envelope.intent
     if intent and intent.becomes:
         intent = replace(intent, becomes=replace(intent.becomes, journal=journal))

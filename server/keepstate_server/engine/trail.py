@@ -4,7 +4,7 @@ By its trail a record tells, later, whether a write whose reply was lost was app
 answered the first time. Every rule here came out of simulation; docs/records.md has the reasons.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import NewType
@@ -104,7 +104,7 @@ class TrailEntry:
     time: Instant
     requests: tuple[Answered, ...] = ()
     packed: bytes | None = field(default=None, init=False, repr=False, compare=False)
-    """The requests as they are stored, once they were: an entry is stored again with each of the next writes."""
+    """The write and the requests as they are stored, once they were: each of the next writes stores them again."""
 
     def find(self, client: int, number: int) -> tuple[Version, FirstAnswer] | None:
         """Returns the version and the answer that the request got in this write, if it was in it."""
@@ -178,12 +178,12 @@ class Trail:
         # Once one is dropped all older ones are: the entries must have no gap.
         entries, dropped = (entry, *self.entries[:stay]), self.entries[stay:]
         room = (_MAX_WRITES - len(entries)) * SHORT_BYTES
-        earlier = b"".join(older.write[:SHORT_BYTES] for older in dropped) + self.earlier
+        earlier = b"".join([older.write[:SHORT_BYTES] for older in dropped]) + self.earlier if room else b""
         return Trail(
             entries=entries,
             earlier=earlier[:room],
-            kept=tuple(_unexpired((*dropped, *self.kept), now)),
-            forgotten=Instant(max(self.forgotten, *(older.time for older in dropped))) if dropped else self.forgotten,
+            kept=_unexpired((*dropped, *self.kept), now),
+            forgotten=max(self.forgotten, *[older.time for older in dropped]) if dropped else self.forgotten,
         )
 
     def room_for_repeat(self, now: Instant, beside: Sequence[Answered] = ()) -> bool:
@@ -229,7 +229,6 @@ def folded(requests: Sequence[Answered]) -> tuple[Answered, ...]:
     return tuple(result)
 
 
-def _unexpired(entries: Sequence[TrailEntry], now: Instant) -> Iterator[TrailEntry]:
-    for entry in entries:
-        if requests := tuple(each for each in entry.requests if each.keep_until > now):
-            yield replace(entry, requests=requests)
+def _unexpired(entries: Sequence[TrailEntry], now: Instant) -> tuple[TrailEntry, ...]:
+    kept = [(entry, tuple([each for each in entry.requests if each.keep_until > now])) for entry in entries]
+    return tuple([replace(entry, requests=requests) for entry, requests in kept if requests])

@@ -122,6 +122,9 @@ class Sidecar:
         self._watching: asyncio.Task[None] | None = None
         self._finishing: set[str] = set()
         self._unfinished: set[asyncio.Future[Any]] = set()
+        # With every call, in place of the SDK's interceptors: these make a task and some objects more for each.
+        token = address.api_token
+        self._metadata = (("dapr-api-token", token),) if token else None
         self.connection = 0
         """Counts the connections lost: another number, perhaps another sidecar, with other component files."""
 
@@ -178,7 +181,7 @@ class Sidecar:
             SidecarError: the call failed.
         """
         with _errors():
-            answer = await self._stub.GetMetadata(api_v1.GetMetadataRequest(), timeout=timeout)
+            answer = await self._stub.GetMetadata(api_v1.GetMetadataRequest(), timeout=timeout, metadata=self._metadata)
         return [
             Component(name=each.name, type=each.type, version=each.version, capabilities=frozenset(each.capabilities))
             for each in answer.registered_components
@@ -214,7 +217,9 @@ class Sidecar:
         Raises:
             SidecarError: at least one was not saved, or its reply was lost; with several items nothing tells which.
         """
-        request = api_v1.SaveStateRequest(store_name=store, states=[_item(each) for each in items])
+        request = api_v1.SaveStateRequest(store_name=store)
+        for item in items:
+            _set_item(request.states.add(), item)
         await self._state_call(store, self._stub.SaveState, request, timeout)
 
     async def delete(self, store: str, key: str, *, etag: StoreEtag | None, timeout: float) -> None:
@@ -250,12 +255,11 @@ class Sidecar:
         Raises:
             SidecarError: the transaction failed, or its reply was lost.
         """
-        request = api_v1.ExecuteStateTransactionRequest(
-            storeName=store,
-            operations=[
-                api_v1.TransactionalStateOperation(operationType="upsert", request=_item(each)) for each in items
-            ],
-        )
+        request = api_v1.ExecuteStateTransactionRequest(storeName=store)
+        for item in items:
+            operation = request.operations.add()
+            operation.operationType = "upsert"
+            _set_item(operation.request, item)
         await self._state_call(store, self._stub.ExecuteStateTransaction, request, timeout)
 
     def let_finish(self, store: str) -> None:
@@ -270,8 +274,8 @@ class Sidecar:
     async def _state_call(self, store: str, method: Any, request: Any, timeout: float) -> Any:
         if store not in self._finishing:
             with _errors():
-                return await method(request, timeout=timeout)
-        call = asyncio.ensure_future(method(request, timeout=max(timeout, _FINISH_SECONDS)))
+                return await method(request, timeout=timeout, metadata=self._metadata)
+        call = asyncio.ensure_future(method(request, timeout=max(timeout, _FINISH_SECONDS), metadata=self._metadata))
         self._unfinished.add(call)
         call.add_done_callback(self._finished)
         with _errors():
@@ -302,26 +306,25 @@ def _check(address: str) -> None:
             raise ValueError(f"invalid URL '{address}'") from None
 
 
-def _item(item: StateItem) -> common_v1.StateItem:
-    concurrency = (
-        common_v1.StateOptions.CONCURRENCY_FIRST_WRITE
-        if item.create_only
-        else common_v1.StateOptions.CONCURRENCY_UNSPECIFIED
-    )
-    return common_v1.StateItem(
-        key=item.key,
-        value=item.value,
-        etag=None if item.etag is None else common_v1.Etag(value=item.etag),
-        metadata={} if item.ttl_seconds is None else {"ttlInSeconds": str(item.ttl_seconds)},
-        options=common_v1.StateOptions(concurrency=concurrency, consistency=_CONSISTENCY[item.consistency]),
-    )
+def _set_item(message: Any, item: StateItem) -> None:
+    """Fills in an empty StateItem where it stands in its request: put there afterwards it would be copied."""
+    message.key = item.key
+    message.value = item.value
+    if item.etag is not None:
+        message.etag.value = item.etag
+    if item.ttl_seconds is not None:
+        message.metadata["ttlInSeconds"] = str(item.ttl_seconds)
+    message.options.consistency = _CONSISTENCY[item.consistency]
+    if item.create_only:
+        message.options.concurrency = common_v1.StateOptions.CONCURRENCY_FIRST_WRITE
 
 
 def _stored(data: bytes, etag: str, metadata: Mapping[str, str]) -> Stored | None:
     if not etag and not data:
         return None
+    expire_time = _expire_time(metadata.get("ttlExpireTime")) if metadata else None
     # In the stores that are written a key that exists has an etag. Some of those that are only read know none.
-    return Stored(data=data, etag=StoreEtag(etag or _NO_ETAG), expire_time=_expire_time(metadata.get("ttlExpireTime")))
+    return Stored(data=data, etag=StoreEtag(etag or _NO_ETAG), expire_time=expire_time)
 
 
 def _expire_time(text: str | None) -> Instant | None:
@@ -345,6 +348,9 @@ def _errors() -> Iterator[None]:
 def _constructed_our_way(api_token: str | None) -> Iterator[None]:
     """Lets DaprClient be made without its blocking health poll, with our token and our channel options.
 
+    And without its interceptors: one adds the token, which our calls bring themselves, the other a deadline to calls
+    that have none, as ours never are.
+
     The constructor does not wait for anything else, so no other task can see the changed settings.
     """
     settings: Any = dapr_settings
@@ -353,11 +359,11 @@ def _constructed_our_way(api_token: str | None) -> Iterator[None]:
     token, poll = settings.DAPR_API_TOKEN, health.wait_for_sidecar
     insecure, secure = aio.insecure_channel, aio.secure_channel
 
-    def insecure_channel(target: str, options: Sequence[tuple[str, object]], **others: object) -> object:
-        return insecure(target, [*options, *_CHANNEL_OPTIONS], **others)
+    def insecure_channel(target: str, options: Sequence[tuple[str, object]], **_: object) -> object:
+        return insecure(target, [*options, *_CHANNEL_OPTIONS])
 
-    def secure_channel(target: str, options: Sequence[tuple[str, object]], **others: object) -> object:
-        return secure(target, options=[*options, *_CHANNEL_OPTIONS], **others)
+    def secure_channel(target: str, credentials: object, options: Sequence[tuple[str, object]], **_: object) -> object:
+        return secure(target, credentials, [*options, *_CHANNEL_OPTIONS])
 
     settings.DAPR_API_TOKEN, health.wait_for_sidecar = api_token, lambda: None
     aio.insecure_channel, aio.secure_channel = insecure_channel, secure_channel
