@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run up down test simulate clients polyglot check lint types layers stubs format protos lock containers image grpcurl setup clean
+.PHONY: help run up down test simulate bench clients polyglot check lint types layers stubs format protos lock containers image grpcurl setup clean
 
 bin := .venv/bin
 # Without LANGUAGES also what belongs to no single one.
@@ -43,6 +43,11 @@ polyglot: setup  ## Run the conformance suite and the examples in all languages;
 
 simulate: setup  ## Run SEEDS=20000 simulated histories of the engine, and check each
 	@PYTHONHASHSEED=0 $(bin)/python -m tests.simulation.run --seeds $(or $(SEEDS),20000) $(ARGS)
+
+bench: setup  ## Measure beside direct use of Dapr, some 25 minutes; ARGS=--quick only sees that all works
+	@scripts/containers.sh
+	@scripts/h2load.sh || echo 'no h2load: its rows are not measured' >&2
+	@$(bin)/python -m bench.side_by_side $(ARGS)
 
 check: lint types layers stubs  ## Check lint, format, types, layers and stubs of the Python code, and the protos
 

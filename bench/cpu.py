@@ -14,12 +14,14 @@ _TICK = os.sysconf("SC_CLK_TCK")
 _GROUPS = Path("/sys/fs/cgroup")
 
 
-def of_process(pid: int) -> float:
-    """Seconds of processor time that a process and its children have used so far."""
+def of_process(pid: int, *, children: bool = True) -> float:
+    """Seconds of processor time that a process has used so far, and its children if these are asked for."""
     seconds = _of_one(pid)
+    if not children:
+        return seconds
     for task in Path(f"/proc/{pid}/task").iterdir():
-        children: Iterable[str] = (task / "children").read_text().split()
-        seconds += sum(of_process(int(child)) for child in children)
+        pids: Iterable[str] = (task / "children").read_text().split()
+        seconds += sum(of_process(int(child)) for child in pids)
     return seconds
 
 

@@ -38,14 +38,14 @@ class Measured:
 
 
 async def run(load: Load) -> Measured:
-    """Let them call until the time is up. The calls under way then are waited for, and count with their time."""
+    """Let them call until the time is up, each at least once. The calls under way then are waited for, and count."""
     times: list[float] = []
     until = time.perf_counter() + load.seconds
     began = time.perf_counter()
 
     async def calls(caller: int) -> None:
         number, now = 0, time.perf_counter()
-        while now < until:
+        while number == 0 or now < until:
             await load.operation(caller, number)
             number += 1
             after = time.perf_counter()

@@ -14,7 +14,7 @@ import grpc
 
 from keepstate.v1 import state_service_pb2_grpc
 from tests.support.containers import Containers, find_images
-from tests.support.servers import DaprContainer, RedisContainer
+from tests.support.servers import DaprContainer, RedisContainer, Server
 from tests.support.service import ServiceProcess
 
 __all__ = ["Rig", "rig"]
@@ -29,16 +29,20 @@ class Rig:
     sidecar: DaprContainer
     folder: Path
 
-    def describe(self, settings: Mapping[str, str]) -> str:
-        """Says what a measurement ran on."""
-        versions = {
+    def versions(self) -> dict[str, str]:
+        """Returns which daprd and Redis these are."""
+        told = {
             line.split(":")[0]: line.split(":")[1] for line in self.redis.cli("INFO", "server").split() if ":" in line
         }
-        daprd = self.sidecar.run("./daprd", "--version")
+        return {"daprd": self.sidecar.run("./daprd", "--version"), "Redis": told["redis_version"]}
+
+    def describe(self, settings: Mapping[str, str]) -> str:
+        """Says what a measurement ran on."""
+        versions = ", ".join(f"{name} {version}" for name, version in self.versions().items())
         chosen = ", ".join(f"{name}={value}" for name, value in settings.items())
         return (
-            f"{processor()}, Python {platform.python_version()}, grpcio {grpc.__version__}, daprd {daprd},"
-            f" Redis {versions['redis_version']}; {chosen or 'settings by default'}"
+            f"{processor()}, Python {platform.python_version()}, grpcio {grpc.__version__}, {versions};"
+            f" {chosen or 'settings by default'}"
         )
 
     def ask(self, *command: str) -> bytes:
@@ -46,6 +50,10 @@ class Rig:
         with socket.create_connection((self.redis.address, self.redis.port), timeout=5) as connection:
             connection.sendall(" ".join(command).encode() + b"\r\n")
             return connection.recv(1 << 16)
+
+    def server(self, store: str) -> Server:
+        """Returns where a store keeps its records."""
+        return self.redis if store == "redis" else self.containers.postgres
 
     def keys(self) -> int:
         """Returns how many keys Redis holds."""

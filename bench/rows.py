@@ -5,21 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from bench.outcomes import Bar, Measure, ceiling, floor
 from bench.sides import Side
 
-__all__ = ["ROWS", "Bar", "Row", "Turn"]
+__all__ = ["ROWS", "Row", "Turn"]
 
 VALUE = 256
 KEYS = 1_000
 COLD = 100_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bar:
-    """What a row has to reach, and what it aims at."""
-
-    least: float
-    aim: float
 
 
 @dataclass(slots=True)
@@ -70,11 +63,13 @@ class Row:
     bars: Mapping[str, Bar] = field(default_factory=dict)
     """By store. Where there is none, the row is shown alone."""
 
-    latency: bool = False
-    """Its bar is the latency's ratio, which is to be at most so much, rather than the rate's."""
+    measure: Measure = Measure.RATE
 
     filled: bool = True
     """Whether its records are there to begin with."""
+
+    label: str = ""
+    """Rows with one label have the same records, if their values are as large; else each has its own."""
 
 
 def _mixed(turn: Turn) -> Awaitable[object]:
@@ -88,52 +83,52 @@ ROWS = (
         name="get x1",
         callers=1,
         work=lambda turn: turn.side.get(turn.key),
-        latency=True,
-        bars={"redis": Bar(least=2.6, aim=2.0)},
+        measure=Measure.LATENCY,
+        bars={"redis": ceiling(2.6, 2)},
     ),
     Row(
         name="get x64",
         callers=64,
         work=lambda turn: turn.side.get(turn.key),
-        bars={"redis": Bar(least=2.5, aim=3.5), "postgresql": Bar(least=4.5, aim=8)},
+        bars={"redis": floor(2.5, 3.5), "postgresql": floor(4.5, 8)},
     ),
     Row(
         name="get x256",
         callers=256,
         work=lambda turn: turn.side.get(turn.key),
-        bars={"redis": Bar(least=3, aim=4), "postgresql": Bar(least=7, aim=12)},
+        bars={"redis": floor(3, 4), "postgresql": floor(7, 12)},
     ),
     Row(
         name="put x1",
         callers=1,
         work=lambda turn: turn.side.put(turn.key, turn.value),
-        latency=True,
-        bars={"redis": Bar(least=2.6, aim=2.0)},
+        measure=Measure.LATENCY,
+        bars={"redis": ceiling(2.6, 2)},
     ),
     Row(
         name="put x64",
         callers=64,
         work=lambda turn: turn.side.put(turn.key, turn.value),
-        bars={"redis": Bar(least=3, aim=4.5), "postgresql": Bar(least=2, aim=3.5)},
+        bars={"redis": floor(3, 4.5), "postgresql": floor(2, 3.5)},
     ),
     Row(
         name="put x256",
         callers=256,
         work=lambda turn: turn.side.put(turn.key, turn.value),
-        bars={"redis": Bar(least=4, aim=7), "postgresql": Bar(least=3.5, aim=6)},
+        bars={"redis": floor(4, 7), "postgresql": floor(3.5, 6)},
     ),
     Row(
         name="put to cold keys x64",
         callers=64,
         work=lambda turn: turn.side.put(turn.key, turn.value),
         keys=COLD,
-        bars={"redis": Bar(least=1.5, aim=2.5)},
+        bars={"redis": floor(1.5, 2.5)},
     ),
     Row(
         name="put-if x64",
         callers=64,
         work=lambda turn: turn.side.put_if(turn.own, turn.value),
-        bars={"redis": Bar(least=2.5, aim=4)},
+        bars={"redis": floor(2.5, 4)},
     ),
     Row(name="mixed 90/10 x64", callers=64, work=_mixed),
     Row(
@@ -141,7 +136,7 @@ ROWS = (
         callers=64,
         work=lambda turn: turn.side.get(turn.own),
         keys=1,
-        bars={"redis": Bar(least=6, aim=12), "postgresql": Bar(least=6, aim=12)},
+        bars={"redis": floor(6, 12), "postgresql": floor(6, 12)},
     ),
     Row(
         name="hot counter x64",
@@ -149,14 +144,14 @@ ROWS = (
         work=lambda turn: turn.side.count(turn.own),
         keys=1,
         filled=False,
-        bars={"redis": Bar(least=60, aim=200), "postgresql": Bar(least=60, aim=200)},
+        bars={"redis": floor(60, 200), "postgresql": floor(60, 200)},
     ),
     Row(
         name="bulk read of 100",
         callers=1,
         work=lambda turn: turn.side.get_many(turn.some(100)),
         counts=100,
-        bars={"redis": Bar(least=1, aim=1.2), "postgresql": Bar(least=1, aim=1.2)},
+        bars={"redis": floor(1, 1.2), "postgresql": floor(1, 1.2)},
     ),
     Row(name="transaction of 10 x8", callers=8, work=lambda turn: turn.side.transaction(turn.block(10), turn.value)),
     Row(

@@ -39,6 +39,9 @@ class Side(Protocol):
     async def get_many(self, keys: list[str]) -> None:
         """Reads many records that there are."""
 
+    async def put_many(self, keys: list[str], value: bytes) -> None:
+        """Overwrites many records, each for itself."""
+
     async def transaction(self, keys: list[str], value: bytes) -> None:
         """Overwrites several records, all or none."""
 
@@ -81,6 +84,10 @@ class Direct:
         """One call, all at once at the sidecar."""
         found = await self._client.get_bulk_state(self._store, keys, parallelism=len(keys))
         assert all(item.data for item in found.items)
+
+    async def put_many(self, keys: list[str], value: bytes) -> None:
+        """One call."""
+        await self._client.save_bulk_state(self._store, [StateItem(key, value) for key in keys])
 
     async def transaction(self, keys: list[str], value: bytes) -> None:
         """One call."""
@@ -134,6 +141,10 @@ class Keepstate:
     async def get_many(self, keys: list[str]) -> None:
         """One call."""
         assert len(await self._state.get_many(keys)) == len(keys)
+
+    async def put_many(self, keys: list[str], value: bytes) -> None:
+        """One call."""
+        await self._state.put_many(dict.fromkeys(keys, value))
 
     async def transaction(self, keys: list[str], value: bytes) -> None:
         """One call."""
