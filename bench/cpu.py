@@ -20,8 +20,11 @@ def of_process(pid: int, *, children: bool = True) -> float:
     if not children:
         return seconds
     for task in Path(f"/proc/{pid}/task").iterdir():
-        pids: Iterable[str] = (task / "children").read_text().split()
-        seconds += sum(of_process(int(child)) for child in pids)
+        try:
+            pids: Iterable[str] = (task / "children").read_text().split()
+            seconds += sum(of_process(int(child)) for child in pids)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # the thread, or its child, has just ended
     return seconds
 
 

@@ -14,13 +14,14 @@ from pathlib import Path
 from bench.outcomes import Bar, Measure, Outcome, Series, Summary
 from bench.plot import plotted
 
-__all__ = ["HEADING", "closing", "inserted", "line", "machine", "markdown"]
+__all__ = ["HEADING", "NONE", "SUMMARY", "closing", "inserted", "line", "machine", "main", "markdown"]
 
 ROOT = Path(__file__).parents[1]
 SUMMARY = ROOT / "bench" / "out" / "summary.json"
 PAGE = ROOT / "docs" / "performance.md"
 KEPT = ROOT / "docs" / "performance"
 MARKS = ("<!-- measured: python -m bench.report -->", "<!-- end of what was measured -->")
+NONE = "No whole run is kept yet."
 STORES = {"redis": "Redis", "postgresql": "PostgreSQL", "": ""}
 SIDES = ("direct", "keepstate")
 
@@ -81,6 +82,8 @@ def inserted(page: str, text: str) -> str:
 def _page(summary: Summary) -> Iterator[str]:
     yield f"{summary.when}, {summary.rounds} rounds of {summary.seconds:g} s a side. {closing(summary)}."
     yield ""
+    yield "![operations a second as multiples of direct use](performance/plot.svg)"
+    yield ""
     yield "| what | which |\n|---|---|"
     for name, value in summary.machine.items():
         yield f"| {name} | {value} |"
@@ -103,8 +106,7 @@ def _markdown_row(outcome: Outcome) -> str:
         return f"| {outcome.row} | {store} | | | not measured | {bar} | {aim} | {verdict} | | |"
     rates = [f"{outcome.found.rate(side):,.0f}" if outcome.found.rates else "" for side in SIDES]
     figure = f"{outcome.figure:.2f} ({_spread(outcome)})"
-    if outcome.measure is Measure.LATENCY:
-        figure += " of the latency"
+    figure += {Measure.RATE: "", Measure.LATENCY: " of the latency", Measure.PROCESSOR: " µs"}[outcome.measure]
     cells = [outcome.row, store, *rates, figure, bar, aim, verdict, *(_spent(outcome, side) for side in SIDES)]
     return f"| {' | '.join(cells)} |"
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import uvloop
 
-from bench import growth, report, threads, unary
+from bench import growth, operation, report, threads, unary
 from bench.machine import describe
 from bench.measuring import Bench, Scale, opened
-from bench.outcomes import Outcome, Series, Summary
+from bench.outcomes import Measure, Outcome, Series, Summary, ceiling
 from bench.plot import plotted
 from bench.rig import Rig, rig
 from bench.rows import ROWS
@@ -24,6 +25,7 @@ from bench.rows import ROWS
 __all__ = ["STORES", "Wanted", "measure"]
 
 STORES = ("redis", "postgresql")
+OPERATION = "envelope, checks, trail"
 QUICK = Scale(rounds=2, seconds=0.2, most_keys=2_000, quick=True)
 
 
@@ -76,10 +78,11 @@ class _Run:
         )
 
 
-async def measure(on: Rig, scale: Scale, wanted: Wanted) -> Summary:
-    """Measures what is wanted, and prints a line for each row."""
+async def measure(on: Rig, scale: Scale, wanted: Wanted, begin: Sequence[Outcome] = ()) -> Summary:
+    """Measures what is wanted, and prints a line for each row: first for what was measured before."""
     run = _Run(machine=describe(on), scale=scale, wanted=wanted)
     print(f"{report.machine(run.summary())}\n{scale.rounds} rounds of {scale.seconds:g} s a side\n\n{report.HEADING}")
+    run.add(*begin)
     async with opened(on, scale) as bench:
         await _side_by_side(bench, wanted, run)
         if not wanted.rows:
@@ -99,6 +102,21 @@ async def _side_by_side(bench: Bench, wanted: Wanted, run: _Run) -> None:
                 run.add(await threads.measured(bench, name, store))
 
 
+def _operations(scale: Scale) -> list[Outcome]:
+    """What an operation costs the service besides all that it waits for."""
+    rounds = [operation.measure() for _ in range(scale.rounds)]
+    return [
+        Outcome(
+            row=f"{OPERATION}: {kind}",
+            store="",
+            measure=Measure.PROCESSOR,
+            bar=ceiling(operation.BAR, operation.AIM),
+            figures=[found[kind] for found in rounds],
+        )
+        for kind in rounds[0]
+    ]
+
+
 def main() -> int:
     """Measures in containers of its own, and writes the summary and the plot. Returns the exit status."""
     arguments = _arguments()
@@ -106,8 +124,10 @@ def main() -> int:
     wanted = Wanted(
         rows=tuple(arguments.rows), stores=tuple(arguments.stores), many_keys=arguments.many_keys and not scale.quick
     )
+    # First, while no other thread of this process takes time.
+    alone = _operations(scale) if wanted.row(OPERATION) else []
     with rig() as on:
-        summary = uvloop.run(measure(on, scale, wanted))
+        summary = uvloop.run(measure(on, scale, wanted, alone))
     report.SUMMARY.parent.mkdir(exist_ok=True)
     report.SUMMARY.write_text(summary.to_json())
     report.SUMMARY.with_name("plot.svg").write_text(plotted(summary))

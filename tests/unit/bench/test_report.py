@@ -55,6 +55,13 @@ def test_the_tables_go_between_the_marks_of_a_page() -> None:
         report.inserted("before\nafter\n", "new")
 
 
+def test_the_page_shows_the_run_that_is_kept() -> None:
+    kept = report.KEPT / "summary.json"
+    text = report.markdown(Summary.from_json(kept.read_text())) if kept.exists() else report.NONE
+    page = report.PAGE.read_text()
+    assert report.inserted(page, text) == page
+
+
 @pytest.fixture
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(report, "SUMMARY", tmp_path / "summary.json")
