@@ -105,21 +105,35 @@ class Connection:
         Raises:
             KeepstateError: the call failed.
         """
-        return await self._call(lambda seconds: self.send(method, message, seconds, writes=writes), message, timeout)
+        return await self._call(
+            lambda seconds: self.send(method, message, seconds, writes=writes), request_of(message), timeout
+        )
 
     async def perform(self, kind: Kind[Req, Resp], message: Req, *, timeout: timedelta | None) -> Resp:
         """Call the service for one operation as ``call`` does, together with others if they run at the same time.
 
+        A write's message is given its request.
+
         Raises:
             KeepstateError: the call failed.
         """
-        return await self._call(lambda seconds: self._attempt(kind, message, seconds), message, timeout)
+        request: record_pb2.RequestId | None = None
+        if kind.writes:
+            request = message.request  # type: ignore[attr-defined]  # of all kinds that write
+            request.client = self._client_number
+            request.number = next(self._write_numbers)
+        return await self._call(lambda seconds: self._attempt(kind, message, seconds), request, timeout)
 
     async def _call(
-        self, send: Callable[[float], Awaitable[Resp]], message: Message, timeout: timedelta | None
+        self,
+        send: Callable[[float], Awaitable[Resp]],
+        request: record_pb2.RequestId | None,
+        timeout: timedelta | None,
     ) -> Resp:
-        part = Part(request=request_of(message))
-        attempts = await self.begin([part], timeout)
+        part = Part(request=request)
+        attempts = self._attempts(timeout)
+        if request is not None:
+            await self._stamp([request], attempts)
         while True:
             try:
                 return await send(attempts.seconds)
@@ -130,24 +144,31 @@ class Connection:
                 raise told
             self.renew(part, failure)
 
+    def _attempts(self, timeout: timedelta | None) -> Attempts:
+        return Attempts(self._retry, self._timeout if timeout is None else _seconds(timeout))
+
     async def begin(self, parts: Sequence[Part], timeout: timedelta | None) -> Attempts:
         """Begin a call with these parts, and stamp their requests with the service's time.
 
         Raises:
             DeadlineExceeded: the call writes, and its time was up before the service told its time.
         """
-        attempts = Attempts(self._retry, self._timeout if timeout is None else _seconds(timeout))
-        requests = [part.request for part in parts if part.request is not None]
-        if requests:
-            await self._learn_time(attempts.seconds)
-            if attempts.left <= 0:
-                raise errors.DeadlineExceeded(
-                    "time was up before the write was sent", code=grpc.StatusCode.DEADLINE_EXCEEDED, nothing_sent=True
-                )
-            now = self._now()
-            for request in requests:
-                request.first_sent.FromNanoseconds(now)
+        attempts = self._attempts(timeout)
+        if requests := [part.request for part in parts if part.request is not None]:
+            await self._stamp(requests, attempts)
         return attempts
+
+    async def _stamp(self, requests: Iterable[record_pb2.RequestId], attempts: Attempts) -> None:
+        if not self._clock.known:
+            await self._learn_time(attempts.seconds)
+        if attempts.left <= 0:
+            raise errors.DeadlineExceeded(
+                "time was up before the write was sent", code=grpc.StatusCode.DEADLINE_EXCEEDED, nothing_sent=True
+            )
+        seconds, nanos = divmod(self._now(), 10**9)
+        for request in requests:
+            stamp = request.first_sent
+            stamp.seconds, stamp.nanos = seconds, nanos
 
     async def service_time(self, timeout: timedelta | None) -> float:
         """The service's time in seconds since 1970.
@@ -201,9 +222,13 @@ class Connection:
         """Make one attempt at an operation, together with others if they run at the same time."""
         if self._gathering is None:
             return await self.send(kind.method, message, seconds, writes=kind.writes)
-        until = time.monotonic() + seconds
-        metadata = await self._metadata_of_attempt(seconds)
-        return await self._gathering.send(kind, message, until - time.monotonic(), metadata)
+        if (metadata := self._metadata.fixed) is None:
+            until = time.monotonic() + seconds
+            metadata = await self._metadata_of_attempt(seconds)
+            seconds = until - time.monotonic()
+        else:
+            self._channels.check_open()
+        return await self._gathering.send(kind, message, seconds, metadata)
 
     async def _metadata_of_attempt(self, seconds: float) -> Sent:
         self._channels.check_open()

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-__all__ = ["Scope", "committed", "full_name", "record", "result_of", "store_info", "touched", "updated"]
+__all__ = [
+    "JSON",
+    "Scope",
+    "committed",
+    "full_name",
+    "record",
+    "result_of",
+    "store_info",
+    "touched",
+    "updated",
+    "value",
+]
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -21,13 +32,17 @@ from keepstate.v1 import state_service_pb2 as pb
 
 T = TypeVar("T")
 
-_JSON = Json()
+JSON = Json()
 """What updates work on."""
 
 _CONSISTENCIES = {
     Consistency.STRONG: record_pb2.CONSISTENCY_STRONG,
     Consistency.EVENTUAL: record_pb2.CONSISTENCY_EVENTUAL,
 }
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_Write: TypeAlias = pb.PutRequest | pb.UpdateRequest | pb.DeleteRequest | pb.TouchRequest
 
 _KEEPINGS = {
     store_service_pb2.KEEPING_NATIVE: Keeping.NATIVE,
@@ -55,11 +70,14 @@ class Scope:
 
     def name(self, operation: _Named) -> record_pb2.RecordName:
         """The full name of an operation's record."""
-        return record_pb2.RecordName(
-            store=self.store if operation.store is None else operation.store,
-            namespace=self.namespace if operation.namespace is None else operation.namespace,
-            key=operation.key,
-        )
+        name = record_pb2.RecordName()
+        self._fill_name(name, operation)
+        return name
+
+    def _fill_name(self, name: record_pb2.RecordName, operation: _Named) -> None:
+        name.store = self.store if operation.store is None else operation.store
+        name.namespace = self.namespace if operation.namespace is None else operation.namespace
+        name.key = operation.key
 
     def full_name(self, name: str | RecordName) -> record_pb2.RecordName:
         """The full name of a key of the view, or of a record anywhere."""
@@ -67,66 +85,63 @@ class Scope:
             RecordName(key=name, namespace=self.namespace, store=self.store) if isinstance(name, str) else name
         )
 
+    # Messages are filled in place: to give parts to a constructor copies them, which costs as much again.
+
     def get(self, operation: Get) -> pb.GetRequest:
         """The message of a read."""
-        request = pb.GetRequest(name=self.name(operation), consistency=_CONSISTENCIES[operation.consistency])
+        request = pb.GetRequest()
+        self._fill_name(request.name, operation)
+        request.consistency = _consistency(operation)
         if operation.slide_ttl is not None:
             request.slide_ttl.FromTimedelta(operation.slide_ttl)
         return request
 
-    def put(self, operation: Put, request_id: record_pb2.RequestId | None) -> pb.PutRequest:
+    def put(self, operation: Put, request_id: record_pb2.RequestId | None = None) -> pb.PutRequest:
         """The message of a write."""
         codec = operation.codec or self.codec
-        request = pb.PutRequest(
-            name=self.name(operation),
-            value=_encode(codec, operation.key, operation.value),
-            content_type=codec.content_type,
-            precondition=_precondition(operation.if_absent, operation.if_exists, operation.if_etag),
-            request=request_id,
-            consistency=_CONSISTENCIES[operation.consistency],
-        )
+        request = pb.PutRequest()
+        self._fill_name(request.name, operation)
+        request.value = _encode(codec, operation.key, operation.value)
+        request.content_type = codec.content_type
+        _fill_precondition(request, operation.if_absent, operation.if_exists, operation.if_etag)
+        _fill_request(request, operation, request_id)
         _set_expiry(request, operation)
         return request
 
-    def update(self, operation: Update[Any], request_id: record_pb2.RequestId | None) -> pb.UpdateRequest:
+    def update(self, operation: Update[Any], request_id: record_pb2.RequestId | None = None) -> pb.UpdateRequest:
         """The message of a change at the service."""
-        request = pb.UpdateRequest(
-            name=self.name(operation),
-            precondition=_precondition(operation.if_absent, operation.if_exists, operation.if_etag),
-            request=request_id,
-            consistency=_CONSISTENCIES[operation.consistency],
-        )
+        request = pb.UpdateRequest()
+        self._fill_name(request.name, operation)
+        _fill_precondition(request, operation.if_absent, operation.if_exists, operation.if_etag)
+        _fill_request(request, operation, request_id)
         match operation:
-            case Increment(delta=delta, initial=initial, minimum=minimum, maximum=maximum):
-                increment = pb.Increment(delta=delta, initial=initial, minimum=minimum, maximum=maximum)
-                request.increment.CopyFrom(increment)
+            case Increment():
+                _fill_increment(request.increment, operation)
             case Append(items=items, max_length=max_length):
-                encoded = [_encode(_JSON, operation.key, item) for item in items]
-                request.append.CopyFrom(pb.Append(items=encoded, max_length=max_length or 0))
+                request.append.SetInParent()
+                request.append.items.extend(_encode(JSON, operation.key, item) for item in items)
+                request.append.max_length = max_length or 0
             case MergePatch(patch=patch):
-                request.merge_patch.CopyFrom(pb.MergePatch(patch=_encode(_JSON, operation.key, patch)))
+                request.merge_patch.patch = _encode(JSON, operation.key, patch)
             case _:
                 raise TypeError(f"a {type(operation).__name__} is not an update")
         _set_expiry(request, operation)
         return request
 
-    def delete(self, operation: Delete, request_id: record_pb2.RequestId | None) -> pb.DeleteRequest:
+    def delete(self, operation: Delete, request_id: record_pb2.RequestId | None = None) -> pb.DeleteRequest:
         """The message of a delete."""
-        return pb.DeleteRequest(
-            name=self.name(operation),
-            precondition=_precondition(False, operation.if_exists, operation.if_etag),
-            request=request_id,
-            consistency=_CONSISTENCIES[operation.consistency],
-        )
+        request = pb.DeleteRequest()
+        self._fill_name(request.name, operation)
+        _fill_precondition(request, False, operation.if_exists, operation.if_etag)
+        _fill_request(request, operation, request_id)
+        return request
 
-    def touch(self, operation: Touch, request_id: record_pb2.RequestId | None) -> pb.TouchRequest:
+    def touch(self, operation: Touch, request_id: record_pb2.RequestId | None = None) -> pb.TouchRequest:
         """The message of a moved expiry."""
-        request = pb.TouchRequest(
-            name=self.name(operation),
-            precondition=_precondition(False, False, operation.if_etag),
-            request=request_id,
-            consistency=_CONSISTENCIES[operation.consistency],
-        )
+        request = pb.TouchRequest()
+        self._fill_name(request.name, operation)
+        _fill_precondition(request, False, False, operation.if_etag)
+        _fill_request(request, operation, request_id)
         if operation.ttl is not None:
             request.ttl.FromTimedelta(operation.ttl)
         elif operation.expire_at is not None:
@@ -135,10 +150,10 @@ class Scope:
 
     def check(self, operation: Check) -> pb.Check:
         """The message of a transaction's demand."""
-        return pb.Check(
-            name=self.name(operation),
-            precondition=_precondition(operation.if_absent, operation.if_exists, operation.if_etag),
-        )
+        check = pb.Check()
+        self._fill_name(check.name, operation)
+        _fill_precondition(check, operation.if_absent, operation.if_exists, operation.if_etag)
+        return check
 
     def batched(self, operation: Operation[Any], next_request: Callable[[], record_pb2.RequestId]) -> pb.BatchOperation:
         """The message of an operation of a batch."""
@@ -204,7 +219,7 @@ def record(message: record_pb2.Record, codec: Codec[T]) -> Record[T]:
     name = RecordName(key=message.name.key, namespace=message.name.namespace, store=message.name.store)
     return Record(
         name=name,
-        value=_decode(codec, message),
+        value=value(message, codec),
         content_type=message.content_type,
         etag=message.etag,
         create_time=_time(message, "create_time"),
@@ -220,7 +235,7 @@ def touched(message: pb.TouchResponse) -> Touched:
 
 def updated(message: pb.UpdateResponse) -> Updated[Any]:
     """What an update left."""
-    left = record(message.record, _JSON) if message.HasField("record") else None
+    left = record(message.record, JSON) if message.HasField("record") else None
     return Updated(record=left, repeated=message.repeated)
 
 
@@ -260,14 +275,34 @@ def _promises(messages: Iterable[store_service_pb2.PromiseStatus]) -> tuple[Prom
     )
 
 
-def _precondition(if_absent: bool, if_exists: bool, if_etag: str | None) -> record_pb2.Precondition | None:
+def _consistency(operation: Operation[Any]) -> record_pb2.Consistency.ValueType:
+    strong = operation.consistency is Consistency.STRONG  # as a rule, and quicker to see than to look up
+    return record_pb2.CONSISTENCY_STRONG if strong else _CONSISTENCIES[operation.consistency]
+
+
+def _fill_request(request: _Write, operation: Operation[Any], request_id: record_pb2.RequestId | None) -> None:
+    if request_id is not None:
+        request.request.CopyFrom(request_id)
+    request.consistency = _consistency(operation)
+
+
+def _fill_precondition(request: _Write | pb.Check, if_absent: bool, if_exists: bool, if_etag: str | None) -> None:
     if if_absent:
-        return record_pb2.Precondition(absent=True)
-    if if_exists:
-        return record_pb2.Precondition(exists=True)
-    if if_etag is not None:
-        return record_pb2.Precondition(etag=if_etag)
-    return None
+        request.precondition.absent = True
+    elif if_exists:
+        request.precondition.exists = True
+    elif if_etag is not None:
+        request.precondition.etag = if_etag
+
+
+def _fill_increment(increment: pb.Increment, operation: Increment) -> None:
+    increment.delta = operation.delta
+    if operation.initial is not None:
+        increment.initial = operation.initial
+    if operation.minimum is not None:
+        increment.minimum = operation.minimum
+    if operation.maximum is not None:
+        increment.maximum = operation.maximum
 
 
 def _set_expiry(request: pb.PutRequest | pb.UpdateRequest, operation: Put | Update[Any]) -> None:
@@ -286,18 +321,24 @@ def _encode(codec: Codec[Any], key: str, value: Any) -> bytes:
         raise EncodeError(f"cannot encode the value of {key!r} as {codec.content_type}: {_words(error)}") from error
 
 
-def _decode(codec: Codec[T], message: record_pb2.Record) -> T:
-    key, content_type = message.name.key, message.content_type
+def value(message: record_pb2.Record, codec: Codec[T]) -> T:
+    """A record's value, decoded.
+
+    Raises:
+        DecodeError: the codec cannot decode it.
+    """
+    content_type = message.content_type
     if not codec.reads(content_type):
         raise DecodeError(
-            f"the record {key!r} is {content_type}, which is not read as {codec.content_type}",
+            f"the record {message.name.key!r} is {content_type}, which is not read as {codec.content_type}",
             content_type=content_type,
         )
     try:
         return codec.decode(message.value)
     except Exception as error:
         raise DecodeError(
-            f"cannot decode the record {key!r} as {codec.content_type}: {_words(error)}", content_type=content_type
+            f"cannot decode the record {message.name.key!r} as {codec.content_type}: {_words(error)}",
+            content_type=content_type,
         ) from error
 
 
@@ -310,4 +351,4 @@ def _time(message: Any, field: str) -> datetime | None:
     if not message.HasField(field):
         return None
     stamp: Timestamp = getattr(message, field)
-    return stamp.ToDatetime(tzinfo=UTC)
+    return _EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)

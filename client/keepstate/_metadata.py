@@ -55,6 +55,11 @@ class CallMetadata:
         elif token is not None and not callable(token):
             raise TypeError(f"token must be a str or a function, not a {type(token).__name__}")
 
+    @property
+    def fixed(self) -> Sent | None:
+        """What goes with every attempt. None: that must be asked."""
+        return self._own if self._function is None else None
+
     async def of_attempt(self, seconds: float) -> Sent:
         """What goes with one attempt, that may wait so long for its token.
 

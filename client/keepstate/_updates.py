@@ -14,6 +14,7 @@ from keepstate._gathering import UPDATE
 from keepstate.errors import NotFound
 from keepstate.operations import Append, Increment, MergePatch, Update
 from keepstate.records import Consistency, RecordName, Updated
+from keepstate.v1 import state_service_pb2 as pb
 
 U = TypeVar("U")
 
@@ -37,8 +38,10 @@ class Updates:
             AlreadyExists, NotFound, Conflict: its condition does not hold.
             EncodeError: JSON cannot say what it carries. Nothing was sent.
         """
-        request = self._scope.update(operation, self._connection.next_request())
-        return messages.updated(await self._connection.perform(UPDATE, request, timeout=timeout))
+        return messages.updated(await self._update(operation, timeout))
+
+    async def _update(self, operation: Update[Any], timeout: timedelta | None) -> pb.UpdateResponse:
+        return await self._connection.perform(UPDATE, self._scope.update(operation), timeout=timeout)
 
     async def increment(
         self,
@@ -166,11 +169,12 @@ class Updates:
         return await self._value_after(operation, timeout)
 
     async def _value_after(self, operation: Update[U], timeout: timedelta | None) -> U:
-        updated = await self.update(operation, timeout=timeout)
-        if updated.record is None:
+        response = await self._update(operation, timeout)
+        if not response.HasField("record"):
             name = self._scope.name(operation)
             raise NotFound(
                 "the update was applied, and the record has gone since",
                 name=RecordName(store=name.store, namespace=name.namespace, key=name.key),
             )
-        return updated.record.value
+        value: U = messages.value(response.record, messages.JSON)
+        return value

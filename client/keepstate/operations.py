@@ -70,9 +70,11 @@ class _Valued(Operation[R_co]):
     """The record keeps the expiry that it has, if any."""
 
     def __post_init__(self) -> None:
-        _at_most_one(if_absent=self.if_absent, if_exists=self.if_exists, if_etag=self.if_etag is not None)
-        _at_most_one(ttl=self.ttl is not None, expire_at=self.expire_at is not None, keep_expiry=self.keep_expiry)
-        _check_expiry(self.ttl, self.expire_at)
+        if self.if_absent or self.if_exists:
+            _at_most_one(if_absent=self.if_absent, if_exists=self.if_exists, if_etag=self.if_etag is not None)
+        if self.ttl is not None or self.expire_at is not None:
+            _at_most_one(ttl=self.ttl is not None, expire_at=self.expire_at is not None, keep_expiry=self.keep_expiry)
+            _check_expiry(self.ttl, self.expire_at)
 
 
 @dataclass(frozen=True)
@@ -122,10 +124,13 @@ class Increment(Update[int]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("delta", "initial", "minimum", "maximum"):
-            number = getattr(self, name)
-            if number is not None:
-                _check_integer(name, number, bits=64)
+        _check_integer("delta", self.delta, bits=64)
+        if self.initial is not None:
+            _check_integer("initial", self.initial, bits=64)
+        if self.minimum is not None:
+            _check_integer("minimum", self.minimum, bits=64)
+        if self.maximum is not None:
+            _check_integer("maximum", self.maximum, bits=64)
 
 
 @dataclass(frozen=True)
@@ -239,5 +244,5 @@ def _check_expiry(ttl: timedelta | None, expire_at: datetime | None) -> None:
 def _check_integer(name: str, number: object, *, bits: int) -> None:
     if not isinstance(number, int) or isinstance(number, bool):
         raise TypeError(f"{name} must be an int, not a {type(number).__name__}")
-    if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
+    if not -1 << (bits - 1) <= number < 1 << (bits - 1):
         raise ValueError(f"{name} must be a number of {bits} bits")

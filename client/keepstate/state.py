@@ -19,7 +19,7 @@ from keepstate.errors import NotFound
 from keepstate.operations import Delete, Get, Put, Touch
 from keepstate.records import Consistency, Record, Touched
 from keepstate.stores import Probe, StoreInfo
-from keepstate.v1 import store_service_pb2
+from keepstate.v1 import record_pb2, store_service_pb2
 
 V = TypeVar("V")
 W = TypeVar("W")
@@ -117,9 +117,8 @@ class State(ManyRecords[V], Transactions[V], Updates):
         Raises:
             DecodeError: the codec cannot decode the value, or it has another content type.
         """
-        operation = Get(key, codec=codec, consistency=consistency, slide_ttl=slide_ttl)
-        found = await self._get(operation, timeout)
-        return default if found is None else found.value
+        found = await self._get(Get(key, consistency=consistency, slide_ttl=slide_ttl), timeout)
+        return default if found is None else messages.value(found, codec or self._scope.codec)
 
     @overload
     async def get_record(
@@ -159,7 +158,8 @@ class State(ManyRecords[V], Transactions[V], Updates):
         Raises:
             DecodeError: the codec cannot decode the value, or it has another content type.
         """
-        return await self._get(Get(key, codec=codec, consistency=consistency, slide_ttl=slide_ttl), timeout)
+        found = await self._get(Get(key, consistency=consistency, slide_ttl=slide_ttl), timeout)
+        return None if found is None else messages.record(found, codec or self._scope.codec)
 
     async def put(
         self,
@@ -205,7 +205,7 @@ class State(ManyRecords[V], Transactions[V], Updates):
             keep_expiry=keep_expiry,
             consistency=consistency,
         )
-        request = self._scope.put(operation, self._connection.next_request())
+        request = self._scope.put(operation)
         return (await self._connection.perform(PUT, request, timeout=timeout)).etag
 
     async def delete(
@@ -225,7 +225,7 @@ class State(ManyRecords[V], Transactions[V], Updates):
             ValueError: both preconditions were given.
         """
         operation = Delete(key, if_exists=if_exists, if_etag=if_etag, consistency=consistency)
-        request = self._scope.delete(operation, self._connection.next_request())
+        request = self._scope.delete(operation)
         return (await self._connection.perform(DELETE, request, timeout=timeout)).existed
 
     async def touch(
@@ -252,7 +252,7 @@ class State(ManyRecords[V], Transactions[V], Updates):
             ValueError: not exactly one of ``ttl``, ``expire_at`` and ``never`` was given.
         """
         operation = Touch(key, ttl=ttl, expire_at=expire_at, never=never, if_etag=if_etag, consistency=consistency)
-        request = self._scope.touch(operation, self._connection.next_request())
+        request = self._scope.touch(operation)
         return messages.touched(await self._connection.perform(TOUCH, request, timeout=timeout))
 
     async def now(self, *, timeout: timedelta | None = None) -> datetime:
@@ -303,7 +303,7 @@ class State(ManyRecords[V], Transactions[V], Updates):
             )
         )
 
-    async def _get(self, operation: Get, timeout: timedelta | None) -> Record[Any] | None:
+    async def _get(self, operation: Get, timeout: timedelta | None) -> record_pb2.Record | None:
         request = self._scope.get(operation)
         try:
             response = await self._connection.perform(GET, request, timeout=timeout)
@@ -311,4 +311,4 @@ class State(ManyRecords[V], Transactions[V], Updates):
             if messages.is_missing(error):
                 return None
             raise
-        return messages.record(response.record, operation.codec or self._scope.codec)
+        return response.record

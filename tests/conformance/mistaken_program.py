@@ -112,12 +112,12 @@ def an_attempt_takes_all_of_the_time() -> None:
 
 
 def etags_are_not_demanded() -> None:
-    wise = _messages._precondition
+    wise = _messages._fill_precondition
 
-    def precondition(absent: bool, exists: bool, etag: str | None) -> record_pb2.Precondition | None:
-        return wise(absent, exists, None)
+    def fill(request: Any, absent: bool, exists: bool, etag: str | None) -> None:
+        wise(request, absent, exists, None)
 
-    replace(_messages, "_precondition", precondition)
+    replace(_messages, "_fill_precondition", fill)
 
 
 def numbers_are_doubles() -> None:
