@@ -35,6 +35,8 @@ async def run(calls: Calls, seconds: float, *, folder: Path, answer: int) -> Mea
     texts = await asyncio.gather(*(_one(calls, number, seconds, folder) for number in range(calls.connections)))
     done = sum(int(_number(r"requests: .* (\d+) succeeded", text)) for text in texts)
     came = sum(int(_number(r"\((\d+)\) data", text)) for text in texts)
+    if not done:
+        raise RuntimeError(f"of the calls of {calls.method} at {calls.target} none was answered")
     if came < 0.95 * done * answer:
         raise RuntimeError(f"{done} calls of {calls.method} were answered with {came} bytes, each should have {answer}")
     rate = sum(_number(r"finished in .*?, ([\d.]+) req/s", text) for text in texts)

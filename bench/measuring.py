@@ -117,6 +117,8 @@ async def opened(on: Rig, scale: Scale) -> AsyncIterator[Bench]:
     service = on.process({"KEEPSTATE_WORKERS": WORKERS})
     try:
         service.start()
+        if not scale.quick:
+            await on.settled(service)
         # Where the SDK asks for the sidecar's health.
         setattr(dapr_settings, "DAPR_HTTP_ENDPOINT", on.sidecar.http_endpoint)  # noqa: B010 - mypy knows it not
         async with (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 import socket
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import grpc
 
+from bench import cpu
 from keepstate.v1 import state_service_pb2_grpc
 from tests.support.containers import Containers, find_images
 from tests.support.servers import DaprContainer, RedisContainer, Server
@@ -63,6 +65,16 @@ class Rig:
         """The service as a process, not yet started."""
         addresses = {"DAPR_GRPC_ENDPOINT": self.sidecar.grpc_target, "DAPR_HTTP_ENDPOINT": self.sidecar.http_endpoint}
         return ServiceProcess(self.folder, (_free_port(), _free_port()), {**addresses, **settings})
+
+    async def settled(self, *services: ServiceProcess) -> None:
+        """Waits until services that were just started do nothing any more: workers, probes. Ten seconds at most."""
+        before = sum(cpu.of_process(each.process.pid) for each in services)
+        for _ in range(20):
+            await asyncio.sleep(0.5)
+            after = sum(cpu.of_process(each.process.pid) for each in services)
+            if after - before < 0.05:
+                return
+            before = after
 
     @asynccontextmanager
     async def service(self, settings: Mapping[str, str]) -> AsyncIterator[state_service_pb2_grpc.StateServiceAsyncStub]:

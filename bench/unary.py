@@ -80,6 +80,8 @@ async def measured(on: Rig, stores: Sequence[str], scale: Scale, wanted: Callabl
     """Measures gets and puts on each store, with one worker and with two; those rows whose names are wanted."""
     outcomes: list[Outcome] = []
     with _services(on) as services:
+        if not scale.quick:
+            await on.settled(*services.values())
         for store in stores:
             for kind in ("get", "put"):
                 for loader in ("", "by h2load"):
