@@ -13,9 +13,9 @@ START = 1_790_000_000_000
 """The true time at second 0 of the loop, in milliseconds since the epoch."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OffsetClock:
-    """Virtual time, seen with a difference."""
+    """Virtual time, seen with a difference, which may be set."""
 
     loop: asyncio.AbstractEventLoop
     offset: float

@@ -15,15 +15,12 @@ from tests.simulation.clients import Client, Habits
 from tests.simulation.history import Call, Kind, Spec, record
 from tests.simulation.left import left_over
 from tests.simulation.network import Network, Passing, Way
-from tests.simulation.perform import SETTINGS, Run, Stage, perform, random_clients
-from tests.simulation.scenario import FULL_TRAIL, Component, Scenario, scenario_in_turn
+from tests.simulation.perform import SETTINGS, Stage
+from tests.simulation.scenario import FULL_TRAIL, Component, Scenario
 from tests.simulation.stores import KINDS
 from tests.simulation.values import Form
 
-__all__ = ["Collecting", "any_scenario_of", "collecting_scenario_of", "crash", "perform_any"]
-
-# One history of so many is of collection: it takes as long as three others.
-_COLLECTING_EVERY = 7
+__all__ = ["Collecting", "collecting_clients", "collecting_scenario_of", "crash", "quiet", "sweep_all"]
 
 _DEAD_LIFE = SETTINGS.dead_life.total_seconds()
 
@@ -47,17 +44,6 @@ class Collecting(Scenario):
     """How long before (negative) or after the end of a dead life such calls come; seconds."""
     dies: float = 0.0
     """The share of writing calls to a store at which the instance ends: more where it decides a transaction."""
-
-
-def any_scenario_of(seed: int) -> Scenario:
-    """Returns the scenario of ``seed``: one of seven is of collection."""
-    return collecting_scenario_of(seed) if seed % _COLLECTING_EVERY == 3 else scenario_in_turn(seed)
-
-
-def perform_any(scenario: Scenario, *, trace: bool = False) -> Run:
-    """Runs ``scenario``, of collection or not."""
-    script = collecting_clients if isinstance(scenario, Collecting) else random_clients
-    return perform(scenario, script=script, trace=trace)
 
 
 def collecting_scenario_of(seed: int | str) -> Collecting:
@@ -182,11 +168,11 @@ async def collecting_clients(stage: Stage) -> None:
     await asyncio.gather(*(_Aiming(number, stage, scenario, ends).run() for number in range(1, scenario.clients + 1)))
     for sweeper in sweepers:
         sweeper.cancel()
-    await _quiet(stage)
+    await quiet(stage)
 
 
-async def _quiet(stage: Stage) -> None:
-    """Has everything that was begun end, one instance sweep for as long as it takes, and looks what is left."""
+async def quiet(stage: Stage) -> None:
+    """Has everything that was begun end, one instance sweep for as long as it takes, and notes what is left."""
     stage.world.rule = None
     stage.world.network = Network()
     await asyncio.sleep(max(stage.scenario.habits.deadlines) + stage.scenario.network.longest_delay + 1)
@@ -196,7 +182,7 @@ async def _quiet(stage: Stage) -> None:
     cut_off = stage.world.counts["crashes"] > 0 or not stage.scenario.network.faultless
     for _ in range(_QUIET_SWEEPS):
         await asyncio.sleep(_QUIET_SWEEP)
-        await _sweep_all(stage, stage.instances[0])
+        await sweep_all(stage, stage.instances[0])
         left = [each for store in stores for each in left_over(store, cut_off=cut_off)]
         if not left:
             break
@@ -237,10 +223,11 @@ async def _sweep(stage: Stage, instance: Instance, scenario: Collecting, ends: _
         # Where nothing is due for long, virtual time passes without sweeps.
         idle = max(ends.due(loop.time()) - 30.0, 0.0) * chance.random()
         await asyncio.sleep(max(chance.random() * scenario.sweeps, idle))
-        await _sweep_all(stage, instance)
+        await sweep_all(stage, instance)
 
 
-async def _sweep_all(stage: Stage, instance: Instance) -> None:
+async def sweep_all(stage: Stage, instance: Instance) -> None:
+    """Has ``instance`` sweep all stores, one after the other."""
     for name in stage.world.stores:
         stage.world.counts["sweeps"] += 1
         engine: Engine = instance.engine

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from keepstate_server.domain.times import Instant
-from keepstate_server.engine import sighting, trail
+from keepstate_server.engine import noting, sighting, trail
 from keepstate_server.engine.engine import Engine
 from keepstate_server.engine.envelope import decode
 from keepstate_server.engine.settings import EngineSettings
@@ -68,18 +68,18 @@ def _logging_modules() -> Sequence[Any]:
 
 @contextmanager
 def _set_up(scenario: Scenario, world: World) -> Iterator[None]:
-    """Has trails forget sooner, the log go nowhere or into the trace, and what is read again decoded once."""
+    """Has trails forget and journals be full sooner, the log go nowhere or into the trace, and decodes once."""
     modules = _logging_modules()
     logs = [module._log for module in modules]
-    limit = trail._MAX_WRITES
-    vars(trail)["_MAX_WRITES"] = scenario.trail_writes
+    limits = trail._MAX_WRITES, vars(noting)["MOST_NOTES"]
+    vars(trail)["_MAX_WRITES"], vars(noting)["MOST_NOTES"] = scenario.trail_writes, scenario.journal_notes
     vars(sighting)["decode"] = decoded
     for module in modules:
         module._log = _Log(world)
     try:
         yield
     finally:
-        vars(trail)["_MAX_WRITES"] = limit
+        vars(trail)["_MAX_WRITES"], vars(noting)["MOST_NOTES"] = limits
         vars(sighting)["decode"] = decode
         for module, log in zip(modules, logs, strict=True):
             module._log = log

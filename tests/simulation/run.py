@@ -14,10 +14,11 @@ from dataclasses import dataclass, field, replace
 from keepstate_server.domain.errors import StoreUnavailable
 from keepstate_server.domain.names import RecordName
 from tests.simulation.check import Undecided, check
-from tests.simulation.collecting import Collecting, any_scenario_of, perform_any
+from tests.simulation.collecting import Collecting
 from tests.simulation.history import Call, Claim, History, claim_of
 from tests.simulation.perform import SETTINGS, Run
 from tests.simulation.scenario import FULL_TRAIL, GATHERED
+from tests.simulation.sorts import any_scenario_of, perform_any
 
 __all__ = ["Report", "judge", "run_seeds", "story"]
 

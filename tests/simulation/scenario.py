@@ -9,6 +9,7 @@ from typing import TypedDict
 
 from keepstate_server.domain.names import RecordName
 from keepstate_server.engine import trail
+from keepstate_server.engine.journal import MOST_NOTES
 from tests.simulation.clients import Habits
 from tests.simulation.history import record
 from tests.simulation.network import Network, Outage
@@ -55,6 +56,7 @@ class Scenario:
     clients: int = 3
     instances: int = 2
     trail_writes: int = FULL_TRAIL
+    journal_notes: int = MOST_NOTES
     raw: bool = False
     """Another program had written some of the records."""
     plain_writes: int = 0

@@ -11,7 +11,7 @@ from keepstate_server.domain.names import internal_key
 from keepstate_server.domain.operations import Written
 from keepstate_server.domain.records import ABSENT, EXISTS, Precondition, Version
 from tests.simulation import collection_mistakes as planted
-from tests.simulation.collecting import collecting_scenario_of, crash, perform_any
+from tests.simulation.collecting import collecting_scenario_of, crash
 from tests.simulation.collection_mistakes import COLLECTION_MISTAKES
 from tests.simulation.directed import Rule, decides, direct, late, send, writes
 from tests.simulation.history import Call, Kind, Spec, record
@@ -19,6 +19,7 @@ from tests.simulation.left import left_over
 from tests.simulation.network import Passing, Way
 from tests.simulation.perform import Run, Stage
 from tests.simulation.run import judge
+from tests.simulation.sorts import perform_any
 
 # Which of the schedules below finds each mistake; the others are found by chance.
 _SCHEDULES: dict[str, Callable[[], Run]] = {}

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.simulation.collecting import any_scenario_of, perform_any
 from tests.simulation.history import Kind
 from tests.simulation.mistakes import MISTAKES
 from tests.simulation.perform import perform
 from tests.simulation.run import Report, judge, run_seeds, story
 from tests.simulation.scenario import Scenario, hot_scenario_of, scenario_of
+from tests.simulation.sorts import any_scenario_of, perform_any
 from tests.simulation.stores import KINDS
 
 # Within how many histories each planted mistake must show; the rarest needs some 150 as a rule.
@@ -54,6 +54,7 @@ def test_every_history_keeps_the_contract(report: Report) -> None:
         "gathered calls",
         "histories with collection",
         "records collected",
+        "turns at a lock",
         "over two stores",
         "plain writes",
         *(f"on {kind}" for kind in KINDS),
