@@ -61,6 +61,10 @@ def serve(
     insecure: Annotated[
         bool | None, typer.Option("--insecure", help="Allow to listen off loopback unprotected [KEEPSTATE_INSECURE].")
     ] = None,
+    gathering: Annotated[
+        bool | None,
+        typer.Option(help="Have what several callers read and write at a time go out together."),
+    ] = None,
     log_format: _LogFormat = None,
     log_level: _LogLevel = None,
 ) -> None:
@@ -82,6 +86,7 @@ def serve(
         tls_client_ca=tls_client_ca,
         workers=workers,
         insecure=insecure,
+        gathering=gathering,
         log_format=log_format,
         log_level=log_level,
     )

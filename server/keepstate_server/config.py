@@ -198,6 +198,8 @@ class Settings(SidecarSettings):
     """The largest value, in bytes."""
     hints: int = Field(default=10_000, ge=0, le=10_000_000)
     """How many records' headers are remembered so that writes need no read."""
+    gathering: bool = True
+    """Have what several callers read and write at a time go out together."""
     concurrent_calls: int = Field(default=10_000, ge=1)
     """How many calls may be under way; more are answered RESOURCE_EXHAUSTED."""
     default_deadline: Duration = timedelta(seconds=10)
@@ -328,6 +330,7 @@ class Settings(SidecarSettings):
             hints=self.hints,
             longest_call=self.longest_deadline,
             value_bytes=self.value_limit,
+            gathering=self.gathering,
         )
 
     @property

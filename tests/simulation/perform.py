@@ -7,7 +7,7 @@ import random
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -174,7 +174,8 @@ async def _instance(world: World, number: int, scenario: Scenario) -> Instance:
 
     def make() -> Engine:
         catalog = Catalog(sidecar, default_store="sim", shared_stores=shared)
-        return Engine(catalog, settings=SETTINGS, clock=clock, source=source)
+        settings = replace(SETTINGS, gathering=scenario.gathering)
+        return Engine(catalog, settings=settings, clock=clock, source=source)
 
     return Instance(number=number, make=make, clock=clock)
 

@@ -55,6 +55,8 @@ class Scenario:
     habits: Habits
     clients: int = 3
     instances: int = 2
+    gathering: bool = True
+    """Store calls of several callers go out together."""
     trail_writes: int = FULL_TRAIL
     journal_notes: int = MOST_NOTES
     raw: bool = False
@@ -128,12 +130,17 @@ def scenario_of(seed: int | str, *, kind: str | None = None) -> Scenario:
             habits=habits,
             clients=clients,
             instances=chance.randint(1, 3),
+            gathering=_gathering(seed),
             trail_writes=chance.choice((1, 2, 3, 5, FULL_TRAIL)),
             raw=raw,
             crashes=_crashes(chance, clients) if faults else (),
         ),
         chance,
     )
+
+
+def _gathering(seed: int | str) -> bool:
+    return random.Random(f"gathering {seed}").random() < 0.8
 
 
 def _perhaps_shared(scenario: Scenario, chance: random.Random) -> Scenario:
@@ -220,6 +227,7 @@ def hot_scenario_of(seed: int | str, *, kind: str = "state.redis") -> Scenario:
         ),
         clients=clients,
         instances=instances,
+        gathering=_gathering(seed),
         trail_writes=chance.choice((1, 1, 2)),
         crashes=_crashes(chance, instances) if share else (),
     )

@@ -52,6 +52,7 @@ def test_every_history_keeps_the_contract(report: Report) -> None:
         "transactions",
         "snapshots",
         "gathered calls",
+        "without gathering",
         "histories with collection",
         "records collected",
         "turns at a lock",

@@ -4,10 +4,13 @@ from keepstate_server.domain.times import Instant, in_milliseconds
 from keepstate_server.engine.envelope import Envelope
 from keepstate_server.engine.settings import EngineSettings
 
-__all__ = ["STALE", "collectable_at", "in_last_moments", "look_at"]
+__all__ = ["LONGEST_WAIT", "STALE", "collectable_at", "in_last_moments", "look_at"]
 
 STALE = 5_000
 """What was worked out longer ago than this, in milliseconds, is not sent any more but worked out anew."""
+
+LONGEST_WAIT = 1_000
+"""What waited for longer than this, in milliseconds, to go out with what others write, is not sent any more."""
 
 
 def collectable_at(envelope: Envelope, settings: EngineSettings) -> Instant | None:
@@ -36,4 +39,5 @@ def in_last_moments(envelope: Envelope, now: Instant, settings: EngineSettings) 
     at = collectable_at(envelope, settings)
     if at is None or envelope.intent is not None:
         return False
-    return now >= at - in_milliseconds(settings.longest_delay) - 2 * settings.clock_difference_ms - STALE
+    sent_after = STALE + LONGEST_WAIT
+    return now >= at - in_milliseconds(settings.longest_delay) - 2 * settings.clock_difference_ms - sent_after

@@ -26,12 +26,13 @@ from keepstate_server.engine.collector import Collector
 from keepstate_server.engine.deadline import Deadline
 from keepstate_server.engine.draft import Result
 from keepstate_server.engine.envelope import Location
+from keepstate_server.engine.gathering import GatheringStores
 from keepstate_server.engine.group import Group, reads_only
 from keepstate_server.engine.hints import Hints
 from keepstate_server.engine.locks import Held, KeyLocks
 from keepstate_server.engine.noting import Noting
 from keepstate_server.engine.randomness import Randomness
-from keepstate_server.engine.reads import FIRST_KEYS, next_keys
+from keepstate_server.engine.reads import Portions, next_keys
 from keepstate_server.engine.resolver import Resolver
 from keepstate_server.engine.room import ANSWER_BYTES, Room, too_much
 from keepstate_server.engine.settings import EngineSettings
@@ -62,6 +63,7 @@ class _Lane:
     ) -> None:
         self.store = store
         self.locks = KeyLocks()
+        self.portions = Portions()
         self.noting = Noting(store, settings=settings, clock=clock, source=source)
         if store.shared:
             # Others delete there and write anew: on Redis the count of a later life soon matches an earlier one's.
@@ -79,6 +81,8 @@ class Engine:
 
         ``source`` makes identifiers and pauses; a simulation brings one that can be replayed.
         """
+        if settings.gathering:
+            stores = GatheringStores(stores)
         self._stores = stores
         self._settings = settings
         self._clock = clock
@@ -208,7 +212,7 @@ class Engine:
             (Group(key, [batch.operations[index] for index in its], self._settings, room=batch.room), its)
             for key, its in batch.by_key(batch.possible(indexes, lane.store)).items()
         ]
-        keys = FIRST_KEYS
+        keys = lane.portions.first
         while todo:
             chunk, todo = todo[:keys], todo[keys:]
             groups = [group for group, _ in chunk]
@@ -221,6 +225,9 @@ class Engine:
                 batch.take(its, group.results or ())
             read = sum(group.bytes_seen for group in groups)
             keys = next_keys(len(chunk), read)
+            for group in groups:
+                if size := group.size:
+                    lane.portions.saw(size)
 
     async def _on_chunk(self, lane: _Lane, groups: Sequence[Group], deadline: Deadline) -> None:
         if all(group.reads_only for group in groups):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from keepstate_server.domain.errors import KeepstateError, OutcomeUnknown
-from keepstate_server.domain.operations import Get, Operation, Update
+from keepstate_server.domain.operations import Get, Operation, Put, Update
 from keepstate_server.domain.records import Consistency
 from keepstate_server.domain.times import Instant
 from keepstate_server.engine.attempts import Attempt, Verdict, judge
@@ -50,6 +50,8 @@ class Group:
         """Whether the next read must be sure of an absence."""
         self.put_off = 0
         """How often nothing was sent since the record was about to be collected."""
+        self.alone = False
+        """Whether the next write goes out by itself: the last came back, perhaps for what others wrote beside it."""
         self.adopted: Raw | None = None
         """Another program's value that was made ready to be written over, as it was read before."""
         self._settings = settings
@@ -62,6 +64,11 @@ class Group:
     def reads_only(self) -> bool:
         """Whether nothing can be written."""
         return all(map(reads_only, self.operations))
+
+    @property
+    def size(self) -> int:
+        """How large the value is, as far as it was seen; 0: nothing was."""
+        return max([self.bytes_seen, *(len(each.value) for each in self.operations if isinstance(each, Put))])
 
     @property
     def must_read(self) -> bool:
@@ -148,7 +155,8 @@ class Group:
         assert self.sighting is not None
         self._envelope = envelope
         now = self._attempts[-1].sent_at
-        return compare_and_set(self.key, self.sighting.etag, envelope, now, self._settings, self.consistency)
+        etag, settings = self.sighting.etag, self._settings
+        return compare_and_set(self.key, etag, envelope, now, settings, self.consistency, alone=self.alone)
 
     def _hold(self, room: Room) -> None:
         """Takes what of ``room`` was used and is not held yet."""
@@ -162,6 +170,8 @@ class Group:
 
     def conclude(self, outcome: Outcome) -> Sighting | None:
         """Takes what became of the plan. Returns what now stands under the key, where that is known."""
+        # Of several that were tried, that one was refused says little of the others. Twice does not happen by chance.
+        self.alone = self.sent or outcome.fate is Fate.UNCERTAIN
         self.sent = True
         attempt = self._attempts[-1]
         # What was taken for an absence and refused was perhaps none.

@@ -3,7 +3,7 @@
 from keepstate_server.domain.records import Consistency
 from keepstate_server.stores.base import Absence, Failure, StateStore, Stored
 
-__all__ = ["FIRST_KEYS", "MOST_KEYS", "next_keys", "read_one"]
+__all__ = ["FIRST_KEYS", "MOST_KEYS", "Portions", "next_keys", "read_one"]
 
 FIRST_KEYS = 16
 """How many of many keys are read first: what they bring shows how large values are."""
@@ -13,6 +13,30 @@ MOST_KEYS = 128
 
 # About how much one call shall read.
 _READ_BYTES = 4 * 1024 * 1024
+
+
+# By how many values that are small one that was large is forgotten, about.
+_REMEMBERED = 64
+
+
+class Portions:
+    """How many keys of one store to read first, by how large its values were lately."""
+
+    def __init__(self) -> None:
+        """Knows nothing yet."""
+        self._size: float | None = None
+
+    @property
+    def first(self) -> int:
+        """How many keys to read first."""
+        return FIRST_KEYS if self._size is None else next_keys(1, int(self._size))
+
+    def saw(self, size: int) -> None:
+        """Notes the size of one value. A large one counts at once, and is forgotten by and by."""
+        if self._size is None or size > self._size:
+            self._size = size
+        else:
+            self._size += (size - self._size) / _REMEMBERED
 
 
 def next_keys(keys: int, read: int) -> int:

@@ -30,6 +30,8 @@ class EngineSettings:
     """How often a transaction that meets others' writes is begun anew."""
     snapshot_attempts: int = 20
     """How many readings a snapshot makes of records that keep changing."""
+    gathering: bool = True
+    """Have what several callers read and write at a time go out together."""
 
     @cached_property
     def dead_life_ms(self) -> int:

@@ -222,10 +222,11 @@ class Writer:
         except Exception:  # noqa: BLE001 - a fault of ours, and what was sent before it is nobody's knowledge
             _log.exception("write broke off", store=self._store.name)
             outcomes = [Outcome(fate=Fate.UNCERTAIN)] * len(planned)
-        for (group, write), outcome in zip(planned, outcomes, strict=True):
-            self._conclude(group, write.key, group.conclude(outcome), fate=outcome.fate, detail=outcome.detail)
+        for (group, _), outcome in zip(planned, outcomes, strict=True):
+            self._conclude(group, group.conclude(outcome), outcome, deadline)
 
-    def _conclude(self, group: Group, key: str, left: Sighting | None, *, fate: Fate, detail: str) -> None:
+    def _conclude(self, group: Group, left: Sighting | None, outcome: Outcome, deadline: Deadline) -> None:
+        key, fate, detail = group.key, outcome.fate, outcome.detail
         if left is None:
             self._hints.forget(self._store.scope, key)
         else:
@@ -233,7 +234,9 @@ class Writer:
         if fate in (Fate.UNCERTAIN, Fate.FAILED):
             _log.warning("write not confirmed", store=self._store.name, fate=fate.value, detail=detail)
         if fate is Fate.FAILED and not group.uncertain:
-            group.fail(StoreUnavailable(self._store.name))
+            self._give_up_in_time(group, deadline)  # it may have waited for its call until then
+            if group.results is None:
+                group.fail(StoreUnavailable(self._store.name))
 
     def _not_ready(self, groups: Sequence[Group], failure: Failure | Lack) -> None:
         """Fails the groups for which nothing was sent: the store is not known well enough to be written, or cannot."""

@@ -12,15 +12,15 @@ from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.engine.trail import WRITE_BYTES, WriteId
 from keepstate_server.stores.base import CompareAndSet, StoreEtag
 
-__all__ = ["MESSAGE_BYTES", "compare_and_set", "new_write", "physical_life", "pieces"]
+__all__ = ["CALL_BYTES", "MESSAGE_BYTES", "compare_and_set", "new_write", "physical_life", "pieces"]
 
 _T = TypeVar("_T")
 
 MESSAGE_BYTES = 15 * 1024 * 1024
 """Of records in one message: the largest is 16 MiB; keys and what surrounds them need a little."""
 
-# What one call of the sidecar writes at most: enough to share its cost, too little to hold others up.
-_CALL_BYTES = 1024 * 1024
+CALL_BYTES = 1024 * 1024
+"""What one call of the sidecar writes at most: enough to share its cost, too little to hold others up."""
 
 
 def new_write(source: random.Random) -> WriteId:
@@ -46,6 +46,8 @@ def compare_and_set(
     now: Instant,
     settings: EngineSettings,
     consistency: Consistency = Consistency.STRONG,
+    *,
+    alone: bool = False,
 ) -> CompareAndSet:
     """Returns what stores ``envelope`` under ``key`` if ``etag`` still stands there."""
     return CompareAndSet(
@@ -54,6 +56,7 @@ def compare_and_set(
         data=encode(envelope),
         keep_for=physical_life(envelope, now, settings),
         consistency=consistency,
+        alone=alone,
     )
 
 
@@ -62,7 +65,7 @@ def pieces(writes: Sequence[tuple[_T, CompareAndSet]]) -> Iterator[Sequence[tupl
     piece: list[tuple[_T, CompareAndSet]] = []
     size = 0
     for owner, write in writes:
-        if piece and size + len(write.data) > _CALL_BYTES:
+        if piece and size + len(write.data) > CALL_BYTES:
             yield piece
             piece, size = [], 0
         piece.append((owner, write))

@@ -77,6 +77,8 @@ class CompareAndSet:
     keep_for: timedelta | None
     """How long the store must keep it at least. None: for ever."""
     consistency: Consistency = Consistency.STRONG
+    alone: bool = False
+    """It came back from a call that failed, perhaps for what others wrote in it: it goes out by itself now."""
 
 
 class Fate(Enum):

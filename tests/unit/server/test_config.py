@@ -35,6 +35,11 @@ def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Load:
     return loaded
 
 
+def test_gathering_is_on_unless_it_is_turned_off(settings: Load) -> None:
+    assert settings({}).engine.gathering
+    assert not settings({"KEEPSTATE_GATHERING": "false"}).engine.gathering
+
+
 def test_without_any_setting_everything_stays_on_loopback_and_embedded(settings: Load) -> None:
     found = settings()
     assert (found.listen, found.http_listen) == ("127.0.0.1:7400", "127.0.0.1:7401")

@@ -266,7 +266,7 @@ async def test_a_writer_does_not_wait_for_ever_behind_one_whose_store_hangs(serv
     ahead = asyncio.create_task(service.one(Put(name=name(), value=b"ahead")))
     await gate.reached.wait()
     behind = [Put(name=name(), value=b"behind"), Put(name=name("other"), value=b"other")]
-    results = await service.engine.perform_all(behind, service.deadline(0.01))
+    results = await service.engine.perform_all(behind, service.deadline(0.5))
     assert [type(result) for result in results] == [Written, Written]
     gate.open.set()
     assert isinstance(await ahead, Written)

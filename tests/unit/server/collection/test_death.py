@@ -82,7 +82,7 @@ def test_what_is_sent_before_the_last_moments_arrives_before_any_collector_delet
 
 def test_the_last_moments_begin_when_what_is_sent_may_arrive_too_late() -> None:
     dead = envelope(died=START)
-    begin = START + DEAD_LIFE - 45 * SECOND
+    begin = START + DEAD_LIFE - 46 * SECOND
     assert not in_last_moments(dead, Instant(begin - 1), SETTINGS)
     assert in_last_moments(dead, Instant(begin), SETTINGS)
     assert in_last_moments(dead, Instant(begin + DEAD_LIFE), SETTINGS)
