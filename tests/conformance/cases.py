@@ -55,7 +55,7 @@ _STEPS: Mapping[str, set[str]] = {
 
 COMMANDS: Mapping[str, set[str]] = {
     **{name: fields | _CALL for name, fields in OPERATIONS.items()},
-    "connect": {"client", "address", "namespace", "store", "timeout_ms", "retry", "token", "metadata", "tls"},
+    "connect": {"client", "address", "namespace", "store", "timeout_ms", "retry", "gather", "token", "metadata", "tls"},
     "close": {"client"},
     "batch": _CALL | {"operations"},
     "transact": _CALL | {"checks", "puts", "deletes", "updates"},

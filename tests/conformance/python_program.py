@@ -255,6 +255,8 @@ class Program:
             options["timeout"] = milliseconds(command["timeout_ms"])
         if command.get("retry") is False:
             options["retry"] = None
+        if command.get("gather") is False:
+            options["gather"] = False
         if "tls" in command:
             options["tls"] = Tls(**command["tls"])
         namespace, store = command.get("namespace", ""), command.get("store", "")
