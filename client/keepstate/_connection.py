@@ -21,7 +21,8 @@ from google.protobuf.message import Message
 from keepstate import errors
 from keepstate._channels import Channels, is_loopback
 from keepstate._clock import Sending, ServiceClock
-from keepstate._gathering import Gathering, Kind, Method
+from keepstate._gathered import Kind, Method
+from keepstate._gathering import Gathering
 from keepstate._metadata import CallMetadata, Sent, Token
 from keepstate._repeats import DEFAULT_RETRY, Attempts, Part, Retry
 from keepstate._status import error_of_call

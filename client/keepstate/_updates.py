@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from keepstate import _messages as messages
 from keepstate._connection import Connection
-from keepstate._gathering import UPDATE
+from keepstate._gathered import UPDATE
 from keepstate.errors import NotFound
 from keepstate.operations import Append, Increment, MergePatch, Update
 from keepstate.records import Consistency, RecordName, Updated

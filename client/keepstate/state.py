@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 
 from keepstate import _messages as messages
 from keepstate import _probes as probes
-from keepstate._gathering import DELETE, GET, PUT, TOUCH
+from keepstate._gathered import DELETE, GET, PUT, TOUCH
 from keepstate._many import ManyRecords
 from keepstate._transactions import Transactions
 from keepstate._updates import Updates

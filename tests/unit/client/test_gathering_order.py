@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keepstate import _gathering as gathering
-from keepstate._gathering import DELETE, GET, PUT, UPDATE, Gathering, Kind
+from keepstate._gathered import DELETE, GET, PUT, UPDATE, Kind
+from keepstate._gathering import Gathering
 from keepstate.v1 import record_pb2
 from keepstate.v1 import state_service_pb2 as pb
 from tests.unit.client.fake_service import FakeService, Refused
