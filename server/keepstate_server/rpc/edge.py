@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 
 from keepstate_server.domain.errors import FieldViolation, InvalidFields, KeepstateError, Overloaded, Reason
-from keepstate_server.domain.times import Clock, Instant, as_datetime
+from keepstate_server.domain.times import Clock, Instant
 from keepstate_server.domain.values import frozen
 from keepstate_server.engine.deadline import Deadline
 from keepstate_server.rpc.registration import Malformed
@@ -64,6 +64,7 @@ class Edge:
         self._calls = 0
         self._default_seconds = default_seconds
         self._longest_seconds = longest_seconds
+        self._told = (0, "")  # a second since the epoch, and its text
 
     def begin(self, context: _Context) -> Call:
         """Reads what the call carries besides its message."""
@@ -97,9 +98,17 @@ class Edge:
 
     def closing(self, begun: Call, status: status_pb2.Status | None = None) -> tuple[tuple[str, str | bytes], ...]:
         """Returns the metadata that goes with the end of every answer."""
-        moment = as_datetime(self._clock.now()).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        common = (("keepstate-time", moment), ("x-correlation-id", begun.correlation_id))
+        common = (("keepstate-time", self._moment()), ("x-correlation-id", begun.correlation_id))
         return (*common, (_DETAILS, status.SerializeToString())) if status else common
+
+    def _moment(self) -> str:
+        """Returns the time as every answer tells it. Its text up to the second is made once a second."""
+        seconds, milliseconds = divmod(self._clock.now(), 1000)
+        second, text = self._told
+        if second != seconds:
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+            self._told = (seconds, text)
+        return f"{text}.{milliseconds:03}Z"
 
 
 class _Servicer(Protocol):

@@ -9,9 +9,10 @@ class TimeLimit:
     """Ends so many seconds from now, on the event loop's clock."""
 
     def __init__(self, seconds: float) -> None:
-        self._at = asyncio.get_running_loop().time() + seconds
+        self._time = asyncio.get_running_loop().time
+        self._at = self._time() + seconds
 
     @property
     def left(self) -> float:
         """Seconds left, never negative."""
-        return max(self._at - asyncio.get_running_loop().time(), 0.0)
+        return max(self._at - self._time(), 0.0)
