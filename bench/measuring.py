@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Literal, TypeAlias
 
 import grpc
 from dapr.aio.clients import DaprClient
@@ -24,7 +25,9 @@ from bench.sides import Direct, Keepstate, Side
 from keepstate import Bytes, Client, KeepstateError
 from tests.support.service import ServiceProcess
 
-__all__ = ["FAILED", "WORKERS", "Bench", "Scale", "opened"]
+__all__ = ["FAILED", "WORKERS", "Bench", "Scale", "gathering", "opened"]
+
+Gathering: TypeAlias = Literal["both", "client", "service", "none"]
 
 FAILED = (
     ExceptionGroup,
@@ -54,6 +57,9 @@ class Scale:
     """No row has more."""
 
     quick: bool = False
+
+    gathering: Gathering = "both"
+    """Who may gather calls that run at the same time. By default both do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,10 +117,15 @@ def _work(row: Row, side: Side, keys: list[str], value: bytes) -> Callable[[int,
     return lambda caller, number: row.work(Turn(side, keys, value, caller, number))
 
 
+def gathering(scale: Scale) -> dict[str, str]:
+    """The service's setting for it."""
+    return {"KEEPSTATE_GATHERING": str(scale.gathering in {"both", "service"}).lower()}
+
+
 @asynccontextmanager
 async def opened(on: Rig, scale: Scale) -> AsyncIterator[Bench]:
     """Starts a service beside the containers, and one client of each side: its own channel, all of its callers."""
-    service = on.process({"KEEPSTATE_WORKERS": WORKERS})
+    service = on.process({"KEEPSTATE_WORKERS": WORKERS, **gathering(scale)})
     try:
         service.start()
         if not scale.quick:
@@ -123,7 +134,7 @@ async def opened(on: Rig, scale: Scale) -> AsyncIterator[Bench]:
         setattr(dapr_settings, "DAPR_HTTP_ENDPOINT", on.sidecar.http_endpoint)  # noqa: B010 - mypy knows it not
         async with (
             DaprClient(address=on.sidecar.grpc_target) as direct,
-            Client(service.address, codec=Bytes()) as client,
+            Client(service.address, codec=Bytes(), gather=scale.gathering in {"both", "client"}) as client,
         ):
             yield Bench(on=on, service=service, direct=direct, client=client, scale=scale)
     finally:

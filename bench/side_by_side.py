@@ -9,14 +9,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import get_args
 
 import uvloop
 
 from bench import growth, operation, report, threads, unary
 from bench.machine import describe
-from bench.measuring import Bench, Scale, opened
+from bench.measuring import Bench, Gathering, Scale, opened
 from bench.outcomes import Measure, Outcome, Series, Summary, ceiling
 from bench.plot import plotted
 from bench.rig import Rig, rig
@@ -81,7 +82,9 @@ class _Run:
 async def measure(on: Rig, scale: Scale, wanted: Wanted, begin: Sequence[Outcome] = ()) -> Summary:
     """Measures what is wanted, and prints a line for each row: first for what was measured before."""
     run = _Run(machine=describe(on), scale=scale, wanted=wanted)
-    print(f"{report.machine(run.summary())}\n{scale.rounds} rounds of {scale.seconds:g} s a side\n\n{report.HEADING}")
+    print(report.machine(run.summary()))
+    print(f"{scale.rounds} rounds of {scale.seconds:g} s a side; who gathers: {scale.gathering}")
+    print(f"\n{report.HEADING}")
     run.add(*begin)
     async with opened(on, scale) as bench:
         await _side_by_side(bench, wanted, run)
@@ -89,7 +92,7 @@ async def measure(on: Rig, scale: Scale, wanted: Wanted, begin: Sequence[Outcome
             for store in wanted.stores:
                 run.series += await growth.grown(bench, store, many_keys=wanted.many_keys)
     run.add(*await unary.measured(on, wanted.stores, scale, wanted.row))
-    return run.summary(complete=wanted.all)
+    return run.summary(complete=wanted.all and scale.gathering == "both")
 
 
 async def _side_by_side(bench: Bench, wanted: Wanted, run: _Run) -> None:
@@ -121,6 +124,7 @@ def main() -> int:
     """Measures in containers of its own, and writes the summary and the plot. Returns the exit status."""
     arguments = _arguments()
     scale = QUICK if arguments.quick else Scale(rounds=arguments.rounds, seconds=arguments.seconds)
+    scale = replace(scale, gathering=arguments.gathering)
     wanted = Wanted(
         rows=tuple(arguments.rows), stores=tuple(arguments.stores), many_keys=arguments.many_keys and not scale.quick
     )
@@ -141,6 +145,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--stores", nargs="*", default=STORES, choices=STORES)
     parser.add_argument("--rounds", type=int, default=Scale.rounds)
     parser.add_argument("--seconds", type=float, default=Scale.seconds, help="of a side in a round")
+    parser.add_argument(
+        "--gathering",
+        choices=get_args(Gathering),
+        default="both",
+        help="who may gather calls that run at the same time",
+    )
     parser.add_argument("--quick", action="store_true", help="only see that all works: short rounds, few keys")
     parser.add_argument(
         "--many-keys", action="store_true", help="growth up to 1,000,000 keys, whose writing takes some minutes more"

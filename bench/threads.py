@@ -33,7 +33,7 @@ Call: TypeAlias = Callable[[str], Any]
 async def measured(bench: Bench, name: str, store: str) -> Outcome:
     """Measures one of the rows on a store."""
     outcome = partial(Outcome, row=name, store=store, measure=Measure.RATE)
-    client = Client(bench.service.address, codec=Bytes())
+    client = Client(bench.service.address, codec=Bytes(), gather=bench.scale.gathering in {"both", "client"})
     value = os.urandom(VALUE)
     writers: dict[str, Side] = {"direct": Direct(bench.direct, store), "keepstate": Keepstate(bench.client, store)}
     try:

@@ -20,7 +20,7 @@ from dapr.proto import api_v1, common_v1
 from bench import cpu, h2load, http2
 from bench.http2 import Calls
 from bench.load import Measured
-from bench.measuring import FAILED, Scale
+from bench.measuring import FAILED, Scale, gathering
 from bench.outcomes import Found, Measure, Outcome, floor
 from bench.rig import Rig
 from bench.rounds import take_turns
@@ -79,7 +79,7 @@ def _keepstate(address: str, store: str) -> _Server:
 async def measured(on: Rig, stores: Sequence[str], scale: Scale, wanted: Callable[[str], bool]) -> list[Outcome]:
     """Measures gets and puts on each store, with one worker and with two; those rows whose names are wanted."""
     outcomes: list[Outcome] = []
-    with _services(on) as services:
+    with _services(on, gathering(scale)) as services:
         if not scale.quick:
             await on.settled(*services.values())
         for store in stores:
@@ -97,12 +97,12 @@ def _name(kind: str, loader: str, workers: int) -> str:
 
 
 @contextmanager
-def _services(on: Rig) -> Iterator[dict[int, ServiceProcess]]:
+def _services(on: Rig, settings: Mapping[str, str]) -> Iterator[dict[int, ServiceProcess]]:
     """One with each number of workers. One that is not called costs next to nothing."""
     with ExitStack() as open_:
         services = {}
         for count in WORKERS:
-            services[count] = on.process({"KEEPSTATE_WORKERS": str(count)})
+            services[count] = on.process({"KEEPSTATE_WORKERS": str(count), **settings})
             open_.callback(services[count].close)
             services[count].start()
         yield services
