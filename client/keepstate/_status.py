@@ -202,14 +202,13 @@ def _retry_after(status: status_pb2.Status) -> timedelta | None:
 
 
 def _detail(status: status_pb2.Status, kind: type[M]) -> M | None:
+    ending = f"/{kind.DESCRIPTOR.full_name}"
     for packed in status.details:
-        if packed.TypeName() == kind.DESCRIPTOR.full_name:
-            message = kind()
+        if packed.type_url.endswith(ending):
             try:
-                packed.Unpack(message)
+                return kind.FromString(packed.value)
             except ProtobufDecodeError:
                 return None
-            return message
     return None
 
 
