@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from keepstate_server.domain.names import RecordName, internal_key
 from keepstate_server.engine.engine import Engine
+from keepstate_server.engine.journal import MOST_NOTES
 from tests.simulation.applied import decision_in
 from tests.simulation.asks import Instance
 from tests.simulation.clients import Client, Habits
@@ -95,6 +96,7 @@ def collecting_scenario_of(seed: int | str) -> Collecting:
         aims=chance.choice((0.3, 0.6)),
         spreads=chance.choice((((-60.0, 90.0),), ((-50.0, 15.0),), ((0.0, 20.0),), ((-70.0, -30.0), (8.0, 70.0)))),
         dies=chance.choice((0.0, 0.02, 0.1)) if faults else 0.0,
+        journal_notes=chance.choice((1, 2, MOST_NOTES)),
     )
 
 

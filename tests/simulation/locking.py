@@ -151,14 +151,15 @@ async def locking_clients(stage: Stage) -> None:
         await asyncio.gather(*leaving)
         stage.pool.history.applied.violations.extend(_wrong(scenario, calls))
         stage.world.counts["turns at a lock"] += 1
-        holders = [_held(call) for call in calls]
-        holder = next((number for number, held in enumerate(holders) if held), None)
-        if holder is not None and (version := holders[holder]) and chance.random() < scenario.released:
-            await takers[holder].release(version)
-        else:
-            await asyncio.sleep(_LEASE + _CLOCKS)
+        held = [(taker, version) for taker, call in zip(takers, calls, strict=True) if (version := _held(call))]
+        releases = held and chance.random() < scenario.released
+        if releases:
+            taker, version = held[0]
+            await taker.release(version)
         for sweeper in sweepers:
             sweeper.cancel()
+        if not releases:
+            await asyncio.sleep(_LEASE + _CLOCKS)
         if chance.random() < scenario.aims:
             await asyncio.sleep(_DEAD_LIFE + chance.uniform(-60.0, 40.0))
     stage.world.counts["journals of turns"] += len(journals.seen)

@@ -28,7 +28,7 @@ LEASE = 30.0
 
 def test_one_of_many_gets_the_lock() -> None:
     counts: Counter[str] = Counter()
-    for seed in range(25):
+    for seed in range(60):
         run = perform_any(locking_scenario_of(seed))
         assert judge(run) == [], seed
         counts.update(run.world.counts)
