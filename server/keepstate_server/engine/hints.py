@@ -39,10 +39,14 @@ class Hints:
 
     def note(self, scope: str, key: str, sighting: Sighting, now: Instant) -> None:
         """Remembers what was seen; only envelopes are worth it. Another program's value and an intent have no hint."""
-        if not isinstance(sighting.content, Envelope) or sighting.intent:
+        content = sighting.content
+        if not isinstance(content, Envelope) or content.intent:
             self.forget(scope, key)
             return
-        self._hints[scope, key] = (sighting.as_hint(), now)
+        known = self._hints.get((scope, key))
+        # What is read again and again is remembered once, and with it what a write upon it took apart.
+        hint = known[0] if known and _same(known[0], sighting) else sighting.as_hint()
+        self._hints[scope, key] = (hint, now)
         self._hints.move_to_end((scope, key))
         if len(self._hints) > self._size:
             self._hints.popitem(last=False)
@@ -50,3 +54,14 @@ class Hints:
     def forget(self, scope: str, key: str) -> None:
         """Forgets the key: its etag in the store is no longer known."""
         self._hints.pop((scope, key), None)
+
+
+def _same(hint: Sighting, sighting: Sighting) -> bool:
+    """Says whether both are of one write. The store's etag alone would not do: it may be of another life."""
+    one, other = hint.content, sighting.content
+    return (
+        isinstance(one, Envelope)
+        and isinstance(other, Envelope)
+        and (hint.etag, one.version, one.write_time, one.journal)
+        == (sighting.etag, other.version, other.write_time, other.journal)
+    )

@@ -88,6 +88,7 @@ class DaprStore:
         self._transactions_keep_values = False
         self._own_lack: Lack | None = None
         self._probed_connection = -1  # none yet
+        self._scope = (-1, "")
 
     @property
     def name(self) -> str:
@@ -97,7 +98,10 @@ class DaprStore:
     @property
     def scope(self) -> str:
         """The component's name on the present connection: a sidecar that came back may have another store behind it."""
-        return f"{self.name}@{self._sidecar.connection}"
+        connection = self._sidecar.connection
+        if self._scope[0] != connection:  # every operation asks
+            self._scope = (connection, f"{self.name}@{connection}")
+        return self._scope[1]
 
     @property
     def lack(self) -> Lack | None:

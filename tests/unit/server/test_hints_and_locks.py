@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from keepstate_server.domain.times import Instant
 from keepstate_server.engine.envelope import Envelope, decode, tombstone
 from keepstate_server.engine.hints import Hints
 from keepstate_server.engine.locks import KeyLocks
@@ -49,6 +50,35 @@ def test_reading_a_hint_does_not_lengthen_its_life() -> None:
         hints.get("redis", "k", clock.now())
     clock.advance(1)
     assert hints.get("redis", "k", clock.now()) is None
+
+
+def test_what_is_read_again_is_remembered_once_and_as_long_as_the_last_reading() -> None:
+    clock = HandClock()
+    hints = Hints(size=2, life_ms=LIFE)
+    hints.note("redis", "k", ENVELOPE, clock.now())
+    first = hints.get("redis", "k", clock.now())
+    clock.advance(LIFE)
+    hints.note("redis", "k", ENVELOPE, clock.now())
+    clock.advance(LIFE)
+    assert hints.get("redis", "k", clock.now()) is first
+
+
+@pytest.mark.parametrize(
+    "now_there",
+    [
+        Sighting(etag=StoreEtag("2"), content=ENVELOPE.content),
+        Sighting(etag=ENVELOPE.etag, content=decode(tombstone(WriteId(b"v" * 14), START))),
+        Sighting(etag=ENVELOPE.etag, content=decode(tombstone(WriteId(b"w" * 14), Instant(START + 1)))),
+    ],
+    ids=["another etag", "another version", "another time"],
+)
+def test_what_was_written_since_takes_the_place_of_a_hint(now_there: Sighting) -> None:
+    hints = Hints(size=2, life_ms=LIFE)
+    hints.note("redis", "k", ENVELOPE, START)
+    hints.note("redis", "k", now_there, START)
+    hint = hints.get("redis", "k", START)
+    assert hint is not None
+    assert hint == now_there.as_hint()
 
 
 def test_the_least_recently_used_hint_goes_first() -> None:
