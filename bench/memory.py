@@ -109,7 +109,7 @@ def _name(number: int) -> record_pb2.RecordName:
 async def _wave(
     pid: int, calls: str, callers: int, stubs: list[Stub], call: Callable[[Stub, int], Awaitable[None]]
 ) -> Peak:
-    Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak begins anew
+    await asyncio.to_thread(Path(f"/proc/{pid}/clear_refs").write_text, "5")  # the peak begins anew
     began = time.perf_counter()
     ended = await asyncio.gather(*(_outcome(call(stubs[each % len(stubs)], each)) for each in range(callers)))
     return Peak(
@@ -125,7 +125,7 @@ async def _outcome(call: Awaitable[None]) -> str:
     try:
         await call
     except grpc.aio.AioRpcError as error:
-        status = rpc_status.from_call(error)  # type: ignore[arg-type]  # it takes these, too
+        status = rpc_status.from_call(error)
         info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
         for detail in status.details if status is not None else ():
             detail.Unpack(info)
@@ -151,7 +151,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with rig() as on:
         print(on.describe({}))
-        print(json.dumps(asdict(asyncio.run(measure(on, callers=arguments.callers, value_bytes=arguments.value_bytes))), indent=1))
+        measured = asyncio.run(measure(on, callers=arguments.callers, value_bytes=arguments.value_bytes))
+        print(json.dumps(asdict(measured), indent=1))
 
 
 if __name__ == "__main__":

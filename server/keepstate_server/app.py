@@ -17,6 +17,7 @@ from keepstate_server.domain.errors import KeepstateError
 from keepstate_server.domain.times import Clock, SystemClock
 from keepstate_server.engine.engine import Engine
 from keepstate_server.http_health import HttpHealth
+from keepstate_server.rpc.admission import Admission
 from keepstate_server.rpc.edge import Edge
 from keepstate_server.rpc.registration import add_service
 from keepstate_server.rpc.sidecar_health import add_sidecar_health
@@ -184,20 +185,27 @@ class Service:
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_concurrent_streams", 1000),
+                # What arrives before its call is looked at is kept by the library: of each call no more than this, and
+                # so many calls. It would drop those beyond, without a reason that callers could read.
+                ("grpc.http2.lookahead_bytes", 16 * 1024),
+                ("grpc.http2.bdp_probe", 0),  # else the former grows
+                ("grpc.server.max_pending_requests", settings.concurrent_calls),
+                ("grpc.server.max_pending_requests_hard_limit", 2 * settings.concurrent_calls),
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
             ],
         )
+        admission = Admission(most_calls=settings.concurrent_calls, most_bytes=settings.concurrent_bytes)
         edge = Edge(
+            admission,
             clock=self._clock,
             default_seconds=settings.default_deadline.total_seconds(),
             longest_seconds=settings.longest_deadline.total_seconds(),
-            most_calls=settings.concurrent_calls,
         )
         state = StateServicer(edge, engine, catalog, settings=settings.engine, limits=settings.limits)
-        add_service(server, state_service_pb2.DESCRIPTOR.services_by_name["StateService"], state)
+        add_service(server, state_service_pb2.DESCRIPTOR.services_by_name["StateService"], state, admission)
         stores = StoreServicer(edge, catalog)
-        add_service(server, store_service_pb2.DESCRIPTOR.services_by_name["StoreService"], stores)
+        add_service(server, store_service_pb2.DESCRIPTOR.services_by_name["StoreService"], stores, admission)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         add_sidecar_health(server)
         if settings.reflection:

@@ -202,6 +202,8 @@ class Settings(SidecarSettings):
     """Have what several callers read and write at a time go out together."""
     concurrent_calls: int = Field(default=10_000, ge=1)
     """How many calls may be under way; more are answered RESOURCE_EXHAUSTED."""
+    concurrent_bytes: int = Field(default=32 * _MEBIBYTE, ge=_MEBIBYTE)
+    """How many bytes of requests and answers may be under way; more calls are answered RESOURCE_EXHAUSTED."""
     default_deadline: Duration = timedelta(seconds=10)
     """How long a call may take that has no deadline."""
     longest_deadline: Duration = timedelta(seconds=60)

@@ -3,8 +3,7 @@
 import functools
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar, cast
 
 import grpc
@@ -12,12 +11,13 @@ import structlog
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 
-from keepstate_server.domain.errors import FieldViolation, InvalidFields, KeepstateError, Overloaded, Reason
+from keepstate_server.domain.errors import KeepstateError, Reason
 from keepstate_server.domain.times import Clock, Instant
 from keepstate_server.domain.values import frozen
 from keepstate_server.engine.deadline import Deadline
-from keepstate_server.rpc.registration import Malformed
-from keepstate_server.rpc.requests import carries_repeat
+from keepstate_server.rpc.admission import Admission, Held
+from keepstate_server.rpc.registration import NotRead
+from keepstate_server.rpc.requests import carries_repeat, changes_nothing
 from keepstate_server.rpc.status import status_of
 
 __all__ = ["Call", "Edge", "call"]
@@ -34,8 +34,6 @@ _REPLY_PART = 0.1
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _DETAILS = "grpc-status-details-bin"
-
-_NOT_PARSED = FieldViolation(field="(message)", description="is not of this type, or holds text that is no UTF-8")
 
 
 @frozen
@@ -54,14 +52,10 @@ class Call:
 class Edge:
     """What servicers have in common."""
 
-    def __init__(self, *, clock: Clock, default_seconds: float, longest_seconds: float, most_calls: int) -> None:
-        """A call without a deadline gets ``default_seconds``; none gets more than ``longest_seconds``.
-
-        ``most_calls`` may be under way at a time; more are refused.
-        """
+    def __init__(self, admission: Admission, *, clock: Clock, default_seconds: float, longest_seconds: float) -> None:
+        """A call without a deadline gets ``default_seconds``; none gets more than ``longest_seconds``."""
+        self.admission = admission
         self._clock = clock
-        self._most_calls = most_calls
-        self._calls = 0
         self._default_seconds = default_seconds
         self._longest_seconds = longest_seconds
         self._told = (0, "")  # a second since the epoch, and its text
@@ -80,21 +74,6 @@ class Edge:
             resent=resent,
             maybe_resent=resent or "dapr-caller-app-id" in metadata,
         )
-
-    @contextmanager
-    def admitted(self) -> Iterator[None]:
-        """Counts a call for as long as it is under way.
-
-        Raises:
-            Overloaded: there are too many.
-        """
-        if self._calls >= self._most_calls:
-            raise Overloaded("calls under way")
-        self._calls += 1
-        try:
-            yield
-        finally:
-            self._calls -= 1
 
     def closing(self, begun: Call, status: status_pb2.Status | None = None) -> tuple[tuple[str, str | bytes], ...]:
         """Returns the metadata that goes with the end of every answer."""
@@ -118,21 +97,24 @@ class _Servicer(Protocol):
 
 
 def call(method: Callable[..., Awaitable[_Out]]) -> Callable[..., Awaitable[_Out]]:
-    """Makes an RPC of a servicer's ``method(self, request, call)``.
+    """Makes an RPC of a servicer's ``method(self, request, call)``; ``held`` are the bytes that the call counts for.
 
     No exception's text reaches a caller but that of a KeepstateError.
     """
 
     @functools.wraps(method)
-    async def handler(self: _Servicer, request: _In | Malformed, context: _Context) -> _Out:
+    async def handler(self: _Servicer, request: _In | NotRead, context: _Context, held: Held | None = None) -> _Out:
         edge = self.edge
         began = time.monotonic()
         begun = edge.begin(context)
         structlog.contextvars.bind_contextvars(correlation_id=begun.correlation_id)  # each call is a task of its own
         error: KeepstateError
         try:
-            with edge.admitted():
-                answer = await method(self, _parsed(request), begun)
+            message = _read(request)
+            with edge.admission.admitted(held):
+                answer = await method(self, message, begun)
+            if edge.admission.is_over and changes_nothing(message):  # whoever changed something needs the answer
+                edge.admission.refuse()
         except KeepstateError as failed:
             error = failed
         except Exception:  # noqa: BLE001 - whatever it is, its text is not the caller's
@@ -145,8 +127,9 @@ def call(method: Callable[..., Awaitable[_Out]]) -> Callable[..., Awaitable[_Out
             error,
             store_field=self.store_field,
             correlation_id=begun.correlation_id,
-            sent_before=not isinstance(request, Malformed)
-            and carries_repeat(request, begun.now, resent=begun.maybe_resent),
+            sent_before=begun.maybe_resent
+            if isinstance(request, NotRead)
+            else carries_repeat(request, begun.now, resent=begun.maybe_resent),
         )
         _log.log(
             _level(error),
@@ -161,9 +144,9 @@ def call(method: Callable[..., Awaitable[_Out]]) -> Callable[..., Awaitable[_Out
     return handler
 
 
-def _parsed(request: _In | Malformed) -> _In:
-    if isinstance(request, Malformed):
-        raise InvalidFields([_NOT_PARSED])
+def _read(request: _In | NotRead) -> _In:
+    if isinstance(request, NotRead):
+        raise request.error
     return request
 
 

@@ -37,7 +37,7 @@ from keepstate_server.domain.records import (
 from keepstate_server.domain.times import Instant, in_milliseconds
 from keepstate_server.engine.merge_patch import read_patch
 
-__all__ = ["Limits", "Reader", "WriteRequest", "carries_repeat"]
+__all__ = ["Limits", "Reader", "WriteRequest", "carries_repeat", "changes_nothing"]
 
 _MAX_TTL_MS = 50 * 365 * 24 * 60 * 60 * 1000
 _MAX_CONTENT_TYPE = 128
@@ -94,6 +94,19 @@ def _is_repeat(request: record_pb2.RequestId, now: Instant, *, resent: bool) -> 
     sent = request.first_sent
     late = now - (sent.seconds * 1000 + sent.nanos // 1_000_000) > _REPEATED_AFTER_MS
     return request.attempt > 0 or resent or late
+
+
+def changes_nothing(message: Message) -> bool:
+    """Says whether all that ``message`` asks for is read, so that its answer can be asked for again."""
+    match message:
+        case state_service_pb2.GetRequest():
+            return not message.HasField("slide_ttl")
+        case state_service_pb2.SnapshotRequest():
+            return True
+        case state_service_pb2.BatchRequest():
+            return all(each.HasField("get") and changes_nothing(each.get) for each in message.operations)
+        case _:
+            return False
 
 
 @dataclass(kw_only=True)

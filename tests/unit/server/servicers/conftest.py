@@ -16,6 +16,7 @@ from keepstate.v1.state_service_pb2 import (
     PutRequest,
 )
 from keepstate_server.engine.engine import Engine
+from keepstate_server.rpc.admission import Admission
 from keepstate_server.rpc.edge import Edge
 from keepstate_server.rpc.requests import Limits
 from keepstate_server.rpc.state import StateServicer
@@ -95,7 +96,9 @@ class Service:
             ]
         )
         catalog = Catalog(self.sidecar, default_store="db")
-        self.edge = Edge(clock=self.clock, default_seconds=10, longest_seconds=60, most_calls=2)
+        self.edge = Edge(
+            Admission(most_calls=2, most_bytes=1000), clock=self.clock, default_seconds=10, longest_seconds=60
+        )
         engine = Engine(catalog, settings=SETTINGS, clock=self.clock)
         self.state = StateServicer(self.edge, engine, catalog, settings=SETTINGS, limits=Limits())
         self.stores = StoreServicer(self.edge, catalog)
