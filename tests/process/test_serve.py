@@ -146,7 +146,7 @@ async def test_a_frozen_sidecar_does_not_make_the_end_longer_than_the_drain(
     sidecar, ports = start_sidecar()
     settings = {"KEEPSTATE_DRAIN": "2s", "KEEPSTATE_CONCURRENT_CALLS": "1"}
     service = await asyncio.to_thread(make_service(**ports, **settings).start)
-    async with Client(service.address, retry=None) as state:
+    async with Client(service.address, retry=None, gather=False) as state:
         await state.put("k", 0)
         sidecar.send_signal(signal.SIGSTOP)
         puts = {asyncio.create_task(state.put("k", n, timeout=timedelta(seconds=55))) for n in (1, 2)}
