@@ -44,7 +44,7 @@ polyglot: setup  ## Run the conformance suite and the examples in all languages;
 simulate: setup  ## Run SEEDS=20000 simulated histories of the engine, and check each
 	@PYTHONHASHSEED=0 $(bin)/python -m tests.simulation.run --seeds $(or $(SEEDS),20000) $(ARGS)
 
-bench: setup  ## Measure beside direct use of Dapr, some 25 minutes; ARGS=--quick only sees that all works
+bench: setup  ## Measure beside direct use of Dapr, about 25 minutes; ARGS=--quick only sees that all works
 	@scripts/containers.sh
 	@scripts/h2load.sh || echo 'no h2load: its rows are not measured' >&2
 	@$(bin)/python -m bench.side_by_side $(ARGS)

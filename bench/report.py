@@ -26,14 +26,14 @@ STORES = {"redis": "Redis", "postgresql": "PostgreSQL", "": ""}
 SIDES = ("direct", "keepstate")
 
 HEADING = (
-    f"{'row':35} {'store':10} {'direct/s':>9} {'ours/s':>9} {'figure':>7} {'rounds':>14} {'bar':>6} {'aim':>5}"
+    f"{'row':37} {'store':10} {'direct/s':>9} {'ours/s':>9} {'figure':>7} {'rounds':>14} {'bar':>6} {'aim':>5}"
     f" {'':11} µs CPU of client / service / daprd / store, direct and ours"
 )
 
 
 def line(outcome: Outcome) -> str:
     """A row of the terminal's table."""
-    begin = f"{outcome.row:35} {outcome.store:10}"
+    begin = f"{outcome.row:37} {outcome.store:10}"
     if not outcome.figures:
         return f"{begin} not measured{'' if outcome.bar is None else ', so NOT REACHED'}: {outcome.missing}"
     rates = " ".join(f"{outcome.found.rate(side):9.0f}" if outcome.found.rates else " " * 9 for side in SIDES)

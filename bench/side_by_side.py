@@ -15,7 +15,7 @@ from typing import get_args
 
 import uvloop
 
-from bench import growth, operation, report, threads, unary
+from bench import fairness, growth, operation, report, threads, unary
 from bench.machine import describe
 from bench.measuring import Bench, Gathering, Scale, opened
 from bench.outcomes import Measure, Outcome, Series, Summary, ceiling
@@ -91,6 +91,7 @@ async def measure(on: Rig, scale: Scale, wanted: Wanted, begin: Sequence[Outcome
         if not wanted.rows:
             for store in wanted.stores:
                 run.series += await growth.grown(bench, store, many_keys=wanted.many_keys)
+    run.add(*await fairness.measured(on, wanted.stores, scale, wanted.row))
     run.add(*await unary.measured(on, wanted.stores, scale, wanted.row))
     return run.summary(complete=wanted.all and scale.gathering == "both")
 
@@ -107,7 +108,7 @@ async def _side_by_side(bench: Bench, wanted: Wanted, run: _Run) -> None:
 
 def _operations(scale: Scale) -> list[Outcome]:
     """What an operation costs the service besides all that it waits for."""
-    rounds = [operation.measure() for _ in range(scale.rounds)]
+    rounds = [operation.measure() for _ in range(min(3, scale.rounds))]
     return [
         Outcome(
             row=f"{OPERATION}: {kind}",

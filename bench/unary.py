@@ -29,7 +29,7 @@ from keepstate.v1 import record_pb2
 from keepstate.v1 import state_service_pb2 as pb
 from tests.support.service import ServiceProcess
 
-__all__ = ["measured"]
+__all__ = ["Server", "answers", "daprd", "keepstate", "measured", "services_of"]
 
 BAR = floor(0.45, 0.7)
 WORKERS = (1, 2)
@@ -37,7 +37,7 @@ WORKERS = (1, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Server:
+class Server:
     """What is called, and the messages that it takes."""
 
     target: str
@@ -46,14 +46,18 @@ class _Server:
     get_of: Callable[[str], bytes]
     put_of: Callable[[str, bytes], bytes]
 
-    def calls(self, kind: str, keys: Sequence[str], value: bytes) -> Calls:
-        if kind == "get":
-            return Calls(target=self.target, method=self.get, messages=[self.get_of(key) for key in keys])
+    def gets(self, keys: Sequence[str]) -> Calls:
+        """Reads of records, 64 at a time."""
+        return Calls(target=self.target, method=self.get, messages=[self.get_of(key) for key in keys])
+
+    def puts(self, keys: Sequence[str], value: bytes) -> Calls:
+        """Writes of a value, 64 at a time."""
         return Calls(target=self.target, method=self.put, messages=[self.put_of(key, value) for key in keys])
 
 
-def _daprd(on: Rig, store: str) -> _Server:
-    return _Server(
+def daprd(on: Rig, store: str) -> Server:
+    """The sidecar, called as it is."""
+    return Server(
         target=on.sidecar.grpc_target,
         get="/dapr.proto.runtime.v1.Dapr/GetState",
         put="/dapr.proto.runtime.v1.Dapr/SaveState",
@@ -64,8 +68,9 @@ def _daprd(on: Rig, store: str) -> _Server:
     )
 
 
-def _keepstate(address: str, store: str) -> _Server:
-    return _Server(
+def keepstate(address: str, store: str) -> Server:
+    """A service."""
+    return Server(
         target=address,
         get="/keepstate.v1.StateService/Get",
         put="/keepstate.v1.StateService/Put",
@@ -79,7 +84,7 @@ def _keepstate(address: str, store: str) -> _Server:
 async def measured(on: Rig, stores: Sequence[str], scale: Scale, wanted: Callable[[str], bool]) -> list[Outcome]:
     """Measures gets and puts on each store, with one worker and with two; those rows whose names are wanted."""
     outcomes: list[Outcome] = []
-    with _services(on, gathering(scale)) as services:
+    with services_of(on, WORKERS, gathering(scale)) as services:
         if not scale.quick:
             await on.settled(*services.values())
         for store in stores:
@@ -97,11 +102,11 @@ def _name(kind: str, loader: str, workers: int) -> str:
 
 
 @contextmanager
-def _services(on: Rig, settings: Mapping[str, str]) -> Iterator[dict[int, ServiceProcess]]:
-    """One with each number of workers. One that is not called costs next to nothing."""
+def services_of(on: Rig, counts: Sequence[int], settings: Mapping[str, str]) -> Iterator[dict[int, ServiceProcess]]:
+    """Starts one with each number of workers. One that is not called costs next to nothing."""
     with ExitStack() as open_:
         services = {}
-        for count in WORKERS:
+        for count in counts:
             services[count] = on.process({"KEEPSTATE_WORKERS": str(count), **settings})
             open_.callback(services[count].close)
             services[count].start()
@@ -142,14 +147,14 @@ class _Rows:
         ]
 
     async def _found(self) -> Found:
-        servers = {"direct": _daprd(self.on, self.store)}
-        servers |= {str(count): _keepstate(each.address, self.store) for count, each in self.services.items()}
+        servers = {"direct": daprd(self.on, self.store)}
+        servers |= {str(count): keepstate(each.address, self.store) for count, each in self.services.items()}
         value, sides = os.urandom(VALUE), dict[str, Callable[[], Awaitable[Measured]]]()
         for name, server in servers.items():
             keys = [f"bench:unary-{self.kind}:{name}:{number:04}" for number in range(KEYS)]
-            await _answers(server.calls("put", keys, value))  # for gets these are the records
-            calls = server.calls(self.kind, keys, value)
-            size = await _answers(replace(calls, messages=calls.messages[:8]))
+            await answers(server.puts(keys, value))  # for gets these are the records
+            calls = server.gets(keys) if self.kind == "get" else server.puts(keys, value)
+            size = await answers(replace(calls, messages=calls.messages[:8]))
             if self.loader:
                 sides[name] = partial(h2load.run, calls, self.scale.seconds, folder=self.on.folder, answer=size)
             else:
@@ -168,7 +173,7 @@ class _Rows:
         }
 
 
-async def _answers(calls: Calls) -> int:
+async def answers(calls: Calls) -> int:
     """Makes each call once, by the gRPC library, and returns the size of the smallest answer as it is sent.
 
     Raises:
