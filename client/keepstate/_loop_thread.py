@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["running_loop", "wait_for"]
+__all__ = ["perform", "running_loop"]
 
 import asyncio
 import atexit
+import contextvars
 import os
 import threading
-from concurrent.futures import Future
-from typing import TypeVar
+from collections import deque
+from collections.abc import Coroutine
+from concurrent.futures import CancelledError, Future
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -26,6 +29,8 @@ class _LoopThread:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over: asyncio.Event | None = None
+        self._given: deque[_Work[Any]] = deque()
+        self._woken = False  # whether the loop is about to begin what was given
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """The loop, started by the first use."""
@@ -55,6 +60,19 @@ class _LoopThread:
         self._over = asyncio.Event()
         started.set_result(asyncio.get_running_loop())
         await self._over.wait()
+
+    def give(self, work: _Work[Any], loop: asyncio.AbstractEventLoop) -> None:
+        """Have the loop begin this work. Threads that give some at the same time wake it together."""
+        self._given.append(work)
+        if not self._woken:
+            self._woken = True
+            loop.call_soon_threadsafe(self.begin)
+
+    def begin(self) -> None:
+        """Begin what was given, in the loop."""
+        self._woken = False  # first, so that who gives more from now on wakes the loop again
+        while self._given:
+            self._given.popleft().begin()
 
     def end(self) -> None:
         """End the loop, if this process has started it."""
@@ -86,10 +104,58 @@ def running_loop() -> asyncio.AbstractEventLoop:
     )
 
 
-def wait_for(future: Future[T]) -> T:
-    """Wait for work that was given to the loop. What interrupts the wait, such as Ctrl-C, cancels the work."""
+def perform(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Have the loop do this, and wait for it. What interrupts the wait, such as Ctrl-C, cancels the work.
+
+    Raises:
+        RuntimeError: as ``running_loop``.
+    """
     try:
-        return future.result()
-    except BaseException:
-        future.cancel()
+        loop = running_loop()
+    except RuntimeError:
+        coroutine.close()
         raise
+    work = _Work(coroutine)
+    try:
+        _the_thread.give(work, loop)
+        return work.result()
+    except BaseException:
+        if not work.ended:
+            loop.call_soon_threadsafe(_the_thread.begin)  # the loop may not have been woken yet
+            loop.call_soon_threadsafe(work.cancel)
+        raise
+
+
+class _Work(Generic[T]):
+    """What a thread has given to the loop, and waits for.
+
+    It is what ``asyncio.run_coroutine_threadsafe`` does, without a wake-up of the loop and a condition for each.
+    """
+
+    __slots__ = ("_context", "_coroutine", "_end", "_task")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+        self._context = contextvars.copy_context()  # of the thread: a function that gives tokens may look into it
+        self._end = threading.Lock()
+        self._end.acquire()
+        self._task: asyncio.Task[T] | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self._task is not None and self._task.done()
+
+    def begin(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._coroutine, context=self._context)
+        self._task.add_done_callback(lambda _: self._end.release())
+
+    def cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def result(self) -> T:
+        self._end.acquire()
+        assert self._task is not None
+        if self._task.cancelled():
+            raise CancelledError
+        return self._task.result()

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from threading import Event
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from keepstate._loop_thread import running_loop, wait_for
+from keepstate._loop_thread import perform, running_loop
 
 if TYPE_CHECKING:  # the synchronous client is made by this module
     from keepstate import sync, transaction
@@ -30,8 +30,7 @@ def waiting(method: Callable[Concatenate[S, P], Coroutine[Any, Any, R]]) -> Call
 
     @functools.wraps(method)
     def call(self: Any, /, *arguments: P.args, **named: P.kwargs) -> R:
-        loop = running_loop()
-        return wait_for(run_coroutine_threadsafe(method(self._asynchronous, *arguments, **named), loop))
+        return perform(method(self._asynchronous, *arguments, **named))
 
     return call
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 __all__ = ["Client", "State", "Transaction"]
 
-from asyncio import run_coroutine_threadsafe
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
 from types import TracebackType
@@ -18,7 +17,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 
 from keepstate import client, state, transaction
 from keepstate._connection import DEFAULT_TIMEOUT
-from keepstate._loop_thread import running_loop, wait_for
+from keepstate._loop_thread import perform
 from keepstate._metadata import Token
 from keepstate._repeats import DEFAULT_RETRY, Retry
 from keepstate._waiting import Here, passing_on, wait_with_calls, waiting
@@ -226,8 +225,7 @@ class Client(State[V]):
 
     def close(self) -> None:
         """Close the connection. Calls under way in other threads are cut short; later ones raise RuntimeError."""
-        loop = running_loop()
-        wait_for(run_coroutine_threadsafe(self._client.close(), loop))
+        perform(self._client.close())
 
     def __enter__(self) -> Self:
         return self

@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["KeepstateService", "MovableClock"]
 
 import asyncio
-from asyncio import run_coroutine_threadsafe
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from types import TracebackType
@@ -14,7 +13,7 @@ from typing import Any, Self
 from pydantic_settings import PydanticBaseSettingsSource
 
 from keepstate._clock import forget_times
-from keepstate._loop_thread import running_loop, wait_for
+from keepstate._loop_thread import perform, running_loop
 from keepstate_server.app import Service
 from keepstate_server.config import Settings, SidecarKind
 from keepstate_server.domain.times import Instant, SystemClock, in_milliseconds
@@ -102,16 +101,15 @@ class KeepstateService:
         """
         if self._running is not None:
             raise RuntimeError("the service runs already")
-        loop = running_loop()
-        self._running = wait_for(run_coroutine_threadsafe(self._start(), loop))
+        self._running = perform(self._start())
         return self
 
     def stop(self) -> None:
         """Stop it, and drop its store. What does not run is let be."""
         if self._running is not None:
-            loop = running_loop()
+            running_loop()  # where this thread may not wait, it runs on
             running, self._running = self._running, None
-            wait_for(run_coroutine_threadsafe(running.aclose(), loop))
+            perform(running.aclose())
 
     def __enter__(self) -> Self:
         return self.start()

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 __all__ = ["keepstate", "keepstate_service", "keepstate_sync"]
 
-from asyncio import run_coroutine_threadsafe
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from keepstate import Client, sync
-from keepstate._loop_thread import running_loop, wait_for
+from keepstate._loop_thread import perform
 from keepstate.testing._service import KeepstateService
 
 
@@ -35,7 +34,7 @@ def keepstate(keepstate_service: KeepstateService) -> Iterator[Client[Any]]:
     client = Client(keepstate_service.address)
     yield client
     # The test's loop may be gone. A channel without calls may be closed in any.
-    wait_for(run_coroutine_threadsafe(client.close(), running_loop()))
+    perform(client.close())
 
 
 @pytest.fixture

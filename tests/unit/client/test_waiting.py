@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from asyncio import run_coroutine_threadsafe
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextvars import ContextVar
+from threading import Event, Semaphore
 from typing import Any
 
 import pytest
 
-from keepstate._loop_thread import running_loop
+from keepstate import _loop_thread
+from keepstate._loop_thread import perform, running_loop
 from keepstate._waiting import Here, wait_with_calls
 
 
@@ -121,3 +124,50 @@ def test_work_that_is_cancelled_waits_for_no_function() -> None:
     with pytest.raises(CancelledError):
         wait_with_calls(work)
     ending.join(10)
+
+
+def test_threads_that_give_work_at_the_same_time_do_not_each_wake_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, blocked, free = running_loop(), Event(), Event()
+    given, wakes = Semaphore(0), []
+    give, wake = _loop_thread._the_thread.give, loop.call_soon_threadsafe
+
+    def note_given(work: Any, loop: asyncio.AbstractEventLoop) -> None:
+        give(work, loop)
+        given.release()
+
+    def note_wake(callback: Any, *arguments: Any, **named: Any) -> asyncio.Handle:
+        wakes.append(callback)
+        return wake(callback, *arguments, **named)
+
+    async def block() -> None:
+        blocked.set()
+        free.wait(10)
+
+    async def answer(number: int) -> int:
+        return number
+
+    with ThreadPoolExecutor(6) as pool:
+        blocking = pool.submit(perform, block())
+        assert blocked.wait(10)
+        monkeypatch.setattr(_loop_thread._the_thread, "give", note_given)
+        monkeypatch.setattr(loop, "call_soon_threadsafe", note_wake)
+        answers = [pool.submit(perform, answer(number)) for number in range(5)]
+        assert all(given.acquire(timeout=10) for _ in answers)
+        free.set()
+        blocking.result(10)
+        assert [each.result(10) for each in answers] == [0, 1, 2, 3, 4]
+    assert len(wakes) < 5  # as a rule one: two threads may see at the same time that none has woken it
+
+
+def test_work_runs_in_the_context_of_the_thread_that_gives_it() -> None:
+    name: ContextVar[str] = ContextVar("name")
+
+    async def its() -> str:
+        return name.get()
+
+    def give(its_own: str) -> str:
+        name.set(its_own)
+        return perform(its())
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(give, ["one", "other"])) == ["one", "other"]
