@@ -88,6 +88,10 @@ _OPTIONS = [
 ]
 
 
+class _PartFailed(Exception):
+    """An operation of a batch failed."""
+
+
 async def _put(stub: Stub, number: int, value: bytes) -> None:
     await stub.Put(pb.PutRequest(name=_name(number), value=value), timeout=60)
 
@@ -99,7 +103,9 @@ async def _get(stub: Stub, number: int) -> None:
 async def _batch(stub: Stub, number: int) -> None:
     gets = [pb.BatchOperation(get=pb.GetRequest(name=_name(number + each))) for each in range(10)]
     response = await stub.Batch(pb.BatchRequest(operations=gets), timeout=60)
-    assert all(each.WhichOneof("result") == "get" for each in response.results)
+    failed = [each.error.message for each in response.results if each.HasField("error")]
+    if failed:
+        raise _PartFailed(failed[0])
 
 
 def _name(number: int) -> record_pb2.RecordName:
@@ -124,6 +130,8 @@ async def _wave(
 async def _outcome(call: Awaitable[None]) -> str:
     try:
         await call
+    except _PartFailed as error:
+        return f"in part: {error}"
     except grpc.aio.AioRpcError as error:
         status = rpc_status.from_call(error)
         info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
