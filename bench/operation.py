@@ -19,8 +19,10 @@ from keepstate_server.domain.names import stored_key
 from keepstate_server.domain.operations import Answer, Operation
 from keepstate_server.domain.records import etag_of
 from keepstate_server.domain.times import Instant, SystemClock
+from keepstate_server.engine.deadline import Deadline
 from keepstate_server.engine.group import Group
 from keepstate_server.engine.hints import Hints
+from keepstate_server.engine.part import Part
 from keepstate_server.engine.randomness import Randomness
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.engine.sighting import NOTHING, seen
@@ -45,6 +47,13 @@ _Make = Callable[[str, bytes, int], state_service_pb2.BatchOperation]
 """Makes a request for a key, given what is stored there, and its number."""
 
 
+class _Endless(Deadline):
+    """Of a caller who waits for ever: no event loop runs here."""
+
+    def __init__(self) -> None:
+        pass
+
+
 class _Path:
     """Carries requests through all that one instance does with them but waiting."""
 
@@ -53,6 +62,7 @@ class _Path:
         self._settings = EngineSettings()
         self._source = Randomness()
         self._hints = Hints(size=_BATCHES * _OPERATIONS, life_ms=self._settings.dead_life_ms // 2)
+        self._deadline = _Endless()
         self.stored: dict[str, bytes] = {}
 
     def run(self, request: bytes) -> bytes:
@@ -67,7 +77,8 @@ class _Path:
 
     def _perform(self, operation: Operation, now: Instant) -> Answer:
         key = stored_key(operation.name.namespace, operation.name.key)
-        group = Group(key, [operation], self._settings)
+        part = Part(key, [operation], self._deadline)
+        group = Group(key, [part], self._settings)
         if not group.must_read:
             group.sighting = self._hints.get(_SCOPE, key, now)
         if group.sighting is None:
@@ -82,8 +93,8 @@ class _Path:
             left = group.conclude(Outcome(fate=Fate.APPLIED, next_etag=_ETAG))
             assert left is not None
             self._hints.note(_SCOPE, key, left, now)
-        assert group.results is not None
-        result = group.results[0]
+        assert part.results is not None
+        result = part.results[0]
         assert not isinstance(result, KeepstateError), result
         return result
 

@@ -5,6 +5,7 @@ Each is one that an earlier design made, or that would be easily made.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -19,6 +20,7 @@ from keepstate_server.engine import (
     attempts,
     draft,
     engine,
+    gathering,
     group,
     noting,
     resolver,
@@ -32,6 +34,7 @@ from keepstate_server.engine.attempts import Verdict
 from keepstate_server.engine.deadline import Deadline
 from keepstate_server.engine.draft import Draft, Result, first_answer
 from keepstate_server.engine.envelope import Decision, Envelope, Location
+from keepstate_server.engine.group import Group
 from keepstate_server.engine.hints import Hints
 from keepstate_server.engine.outcomes import Outcomes
 from keepstate_server.engine.resolver import Resolver
@@ -41,7 +44,7 @@ from keepstate_server.engine.trail import FirstAnswer, Trail, TrailEntry, WriteI
 from keepstate_server.engine.transaction_draft import TransactionDraft
 from keepstate_server.engine.transactions import Transaction
 from keepstate_server.stores import dapr_store, redis
-from keepstate_server.stores.base import Absence, CompareAndSet, Stored
+from keepstate_server.stores.base import Absence, CompareAndSet, Fate, Outcome, Stored
 from keepstate_server.stores.sidecar import StateItem
 
 __all__ = ["MISTAKES"]
@@ -225,6 +228,47 @@ def hint_used_in_a_shared_store(patch: MonkeyPatch) -> None:
     patch.setattr(engine, "Hints", lambda **_: Hints(size=100, life_ms=60_000))
 
 
+def failure_of_a_call_told_to_one_of_its_callers(patch: MonkeyPatch) -> None:
+    ask = gathering._Writes._ask_store
+
+    async def first_is_told_yes(self: Any, together: Any, timeout: float) -> Any:
+        first, *others = await ask(self, together, timeout)
+        return [[Outcome(fate=Fate.APPLIED) for _ in first], *others] if others else [first]
+
+    patch.setattr(gathering._Writes, "_ask_store", first_is_told_yes)
+
+
+def read_joined_that_had_begun(patch: MonkeyPatch) -> None:
+    read = gathering.GatheringStore.read
+    begun: dict[Any, asyncio.Task[Any]] = {}
+
+    async def joined(self: gathering.GatheringStore, keys: Sequence[str], **how: Any) -> Any:
+        which = (id(self), tuple(keys), how["sure"])
+        if which not in begun:
+            begun[which] = asyncio.ensure_future(read(self, keys, **how))
+            begun[which].add_done_callback(lambda _: begun.pop(which))
+        return await asyncio.shield(begun[which])
+
+    patch.setattr(gathering.GatheringStore, "read", joined)
+
+
+def who_was_told_that_nothing_was_sent_is_carried_along(patch: MonkeyPatch) -> None:
+    def all_of_them(self: Group, draft_: Draft) -> Any:
+        results: list[Result] = []
+        for part in self.parts:
+            draft_.answer_within(part.room)
+            results += [draft_.apply(each, len(results) + at) for at, each in enumerate(part.operations)]
+        return self.parts, results
+
+    patch.setattr(Group, "_apply", all_of_them)
+    patch.setattr(Group, "may_send", True)
+
+
+def answers_of_several_callers_mixed_up(patch: MonkeyPatch) -> None:
+    share_out = group._share_out
+    patch.setattr(group, "_share_out", lambda results, parts: share_out(results, [*parts[1:], *parts[:1]]))
+
+
 MISTAKES: Mapping[str, Callable[[MonkeyPatch], None]] = {
     mistake.__name__: mistake
     for mistake in (
@@ -250,5 +294,9 @@ MISTAKES: Mapping[str, Callable[[MonkeyPatch], None]] = {
         refusal_of_a_transaction_in_any_record,
         another_programs_write_forgets_nothing,
         hint_used_in_a_shared_store,
+        failure_of_a_call_told_to_one_of_its_callers,
+        read_joined_that_had_begun,
+        who_was_told_that_nothing_was_sent_is_carried_along,
+        answers_of_several_callers_mixed_up,
     )
 }

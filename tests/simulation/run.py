@@ -78,6 +78,7 @@ def _counts(run: Run) -> Counter[str]:
     collecting = isinstance(run.scenario, Collecting)
     counts["histories with collection"] = collecting
     counts["intents left over"] = run.intents_left
+    counts["crowded"] += run.scenario.seed.startswith("crowd")
     counts["without gathering"] += not run.scenario.gathering
     counts["over two stores"] = len(run.scenario.stores) > 1
     for store in run.world.stores.values():

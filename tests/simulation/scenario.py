@@ -21,6 +21,7 @@ __all__ = [
     "GATHERED",
     "Component",
     "Scenario",
+    "crowded_scenario_of",
     "gathered_scenario_of",
     "hot_scenario_of",
     "scenario_in_turn",
@@ -84,6 +85,8 @@ class _Updates(TypedDict):
 
 def scenario_of(seed: int | str, *, kind: str | None = None) -> Scenario:
     """Returns the scenario of ``seed``, on a store of ``kind`` if that is given."""
+    if random.Random(f"crowd {seed}").random() < 0.15:
+        return crowded_scenario_of(seed, kind=kind)
     chance = random.Random(f"scenario {seed}")
     stores = _stores(chance, kind)
     if chance.random() < 0.2:
@@ -232,6 +235,48 @@ def hot_scenario_of(seed: int | str, *, kind: str = "state.redis") -> Scenario:
         crashes=_crashes(chance, instances) if share else (),
     )
     return _perhaps_shared(hot, chance)
+
+
+def crowded_scenario_of(seed: int | str, *, kind: str | None = None) -> Scenario:
+    """Returns a scenario in which several ask one instance at a time, some with little patience, on a record or two.
+
+    What they ask goes out together: here that is put to the test.
+    """
+    chance = random.Random(f"crowd of {seed}")
+    stores = (Component(kind=kind or chance.choice(("state.redis", *KINDS)), encrypted=chance.random() < 0.1),)
+    faults = chance.choice((0.0, 0.1, 0.25))
+    clients, instances = chance.randint(4, 7), chance.choice((1, 1, 2))
+    network = Network(
+        latency=chance.choice((0.005, 0.02, 0.1)),
+        lost=faults * chance.choice((0, 0.5)),
+        unheard=faults * chance.choice((0.5, 1)),
+        late=faults * chance.choice((0, 1)),
+        slow=chance.choice((0.0, 0.1)),
+    )
+    habits = Habits(
+        names=[record("a"), record("b")][: chance.choice((1, 1, 2))],
+        calls=chance.randint(2, 4),
+        thinks=chance.choice(((0.0,), (0.01,), (0.05,))),
+        ttls=(60_000,),
+        batches=chance.choice((0.0, 0.3)),
+        transactions=chance.choice((0.0, 0.0, 0.2)),
+        **_updates(chance),
+        patience=chance.choice((1.0, 0.7)),
+        beside=chance.choice((0.0, 0.1)),
+        transit=0.005,
+        deadlines=chance.choice(((10.0,), (10.0, 0.05), (10.0, 0.3, 0.03))),
+    )
+    return Scenario(
+        seed=f"crowd {seed}",
+        stores=stores,
+        network=network,
+        habits=habits,
+        clients=clients,
+        instances=instances,
+        gathering=_gathering(seed),
+        trail_writes=chance.choice((1, 3, FULL_TRAIL)),
+        crashes=_crashes(chance, instances) if faults else (),
+    )
 
 
 def gathered_scenario_of(seed: int | str, *, kind: str = "state.redis") -> Scenario:

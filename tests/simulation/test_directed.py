@@ -14,6 +14,7 @@ from keepstate_server.domain.records import ABSENT, Precondition
 from tests.simulation.directed import LOST_REPLY, Rule, direct, late, lays_intents, send, slow, writes
 from tests.simulation.history import Kind, Spec, record
 from tests.simulation.mistakes import MISTAKES
+from tests.simulation.network import Passing, Way
 from tests.simulation.perform import Run, Stage
 from tests.simulation.plain_program import delete_plainly, write_plainly
 from tests.simulation.run import judge
@@ -88,6 +89,27 @@ async def _count_begun_again(stage: Stage) -> None:
     await send(stage, 0, _put(b"v3", A, answer.version), client=1)
 
 
+async def _write_between_readings(stage: Stage) -> None:
+    """A write is answered while the reply to an earlier reading is on its way; then somebody else reads."""
+    await send(stage, 0, _put(b"v1"), client=1)
+    early = asyncio.create_task(send(stage, 0, _get(), client=1))
+    await asyncio.sleep(1.0)
+    await send(stage, 1, _put(b"v2"), client=2)
+    await asyncio.sleep(0.5)
+    await send(stage, 0, _get(), client=3)
+    await early
+
+
+async def _short_of_time(stage: Stage) -> None:
+    """Of two who wait for a key one has no time left when it has been read."""
+    first = asyncio.create_task(send(stage, 0, _put(b"v1"), client=1))
+    await asyncio.sleep(0.1)
+    patient = asyncio.create_task(send(stage, 0, _put(b"v2"), client=2))
+    await asyncio.sleep(0.01)
+    await send(stage, 0, _put(b"v3"), client=3, seconds=1.0)
+    await asyncio.gather(first, patient)
+
+
 STORES = (Component(kind="state.redis"), Component(name="other", kind="state.redis"))
 
 
@@ -112,6 +134,23 @@ def _with_count_begun_again() -> Run:
     return direct(_count_begun_again, shared=True)
 
 
+def _with_write_between_readings() -> Run:
+    slow_reply = Way(there=0.001, back=3.0)
+    return direct(_write_between_readings, rules=[Rule(match=_reads(0, "a"), way=slow_reply, skip=1)])
+
+
+def _with_little_time() -> Run:
+    rules = [
+        Rule(match=writes(0, "a"), way=slow(0.3)),
+        Rule(match=_reads(0, "a"), way=slow(2.0), skip=1),
+    ]
+    return direct(_short_of_time, kind="state.sqlite", rules=rules)
+
+
+def _reads(instance: int, key: str) -> Callable[[Passing], bool]:
+    return lambda passing: passing.instance == instance and not passing.writes and key in passing.keys
+
+
 @pytest.mark.parametrize(
     ("mistake", "schedule"),
     [
@@ -122,6 +161,8 @@ def _with_count_begun_again() -> Run:
         ("refusal_of_a_transaction_in_any_record", partial(_with_forgotten_refusal, "state.redis")),
         ("refusal_of_a_transaction_in_any_record", partial(_with_forgotten_refusal, "state.sqlite")),
         ("hint_used_in_a_shared_store", _with_count_begun_again),
+        ("read_joined_that_had_begun", _with_write_between_readings),
+        ("who_was_told_that_nothing_was_sent_is_carried_along", _with_little_time),
     ],
 )
 def test_a_schedule_finds_a_planted_mistake(

@@ -10,7 +10,7 @@ from tests.simulation.history import Kind
 from tests.simulation.mistakes import MISTAKES
 from tests.simulation.perform import perform
 from tests.simulation.run import Report, judge, run_seeds, story
-from tests.simulation.scenario import Scenario, hot_scenario_of, scenario_of
+from tests.simulation.scenario import Scenario, crowded_scenario_of, hot_scenario_of, scenario_of
 from tests.simulation.sorts import any_scenario_of, perform_any
 from tests.simulation.stores import KINDS
 
@@ -24,6 +24,8 @@ _DIRECTED = {
     "age_of_an_intent_ignored",
     "refusal_of_a_transaction_in_any_record",
     "hint_used_in_a_shared_store",
+    "read_joined_that_had_begun",
+    "who_was_told_that_nothing_was_sent_is_carried_along",
 }
 
 
@@ -52,6 +54,7 @@ def test_every_history_keeps_the_contract(report: Report) -> None:
         "transactions",
         "snapshots",
         "gathered calls",
+        "crowded",
         "without gathering",
         "histories with collection",
         "records collected",
@@ -72,7 +75,7 @@ def test_without_faults_no_call_ends_unknown(report: Report) -> None:
     assert report.counts["unknown gathered calls"] == 0
 
 
-@pytest.mark.parametrize("make", [scenario_of, hot_scenario_of])
+@pytest.mark.parametrize("make", [scenario_of, hot_scenario_of, crowded_scenario_of])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_seed_replays_exactly(make: Callable[..., Scenario], kind: str) -> None:
     for seed in range(5):
@@ -84,7 +87,8 @@ def test_a_seed_replays_exactly(make: Callable[..., Scenario], kind: str) -> Non
 @pytest.mark.parametrize("name", [name for name in MISTAKES if name not in _DIRECTED])
 def test_a_planted_mistake_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     MISTAKES[name](monkeypatch)
-    scenarios = (make(seed) for seed in range(_BOUND // 2) for make in (hot_scenario_of, scenario_of))
+    makes = (hot_scenario_of, scenario_of, crowded_scenario_of)
+    scenarios = (make(seed) for seed in range(_BOUND // len(makes)) for make in makes)
     assert any(judge(perform(scenario)) for scenario in scenarios)
 
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 
 from keepstate_server.stores.time_limit import TimeLimit
 
-__all__ = ["Deadline", "pause"]
+__all__ = ["Deadline", "Latest", "pause"]
 
 
 class Deadline:
@@ -42,6 +43,25 @@ class Deadline:
     async def sleep(self, seconds: float) -> None:
         """Waits for ``seconds``, or until the deadline if that comes first."""
         await asyncio.sleep(min(seconds, self.remaining))
+
+
+class Latest(Deadline):
+    """The deadline of work that is done for several callers: the latest of theirs."""
+
+    def __init__(self, deadlines: Sequence[Deadline]) -> None:
+        """Ends with the last of ``deadlines``."""
+        super().__init__(0)
+        self._deadlines = deadlines
+
+    @property
+    def remaining(self) -> float:
+        """Seconds left, never negative."""
+        return max(each.remaining for each in self._deadlines)
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether something new may be sent to the store on behalf of any of them."""
+        return any(each.may_begin for each in self._deadlines)
 
 
 def pause(tries: int, source: random.Random) -> float:

@@ -151,6 +151,10 @@ class Draft:
         """Whether there is anything to write."""
         return self._changed
 
+    def answer_within(self, room: Room) -> None:
+        """Has the next operations' answers take ``room``: they are another caller's."""
+        self._room = room
+
     def apply(self, operation: Operation | Check, position: int) -> Result:
         """Applies one operation, as the one at ``position`` of the write, and returns its answer.
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
@@ -19,22 +19,24 @@ from keepstate_server.domain.errors import (
     UnsupportedByStore,
 )
 from keepstate_server.domain.names import RecordName, stored_key
-from keepstate_server.domain.operations import Answer, Found, Operation, TransactionOperation
+from keepstate_server.domain.operations import Answer, Operation, TransactionOperation
 from keepstate_server.domain.records import Record, Request
 from keepstate_server.domain.times import Clock
+from keepstate_server.engine.batch import Batch
 from keepstate_server.engine.collector import Collector
 from keepstate_server.engine.deadline import Deadline
 from keepstate_server.engine.draft import Result
 from keepstate_server.engine.envelope import Location
 from keepstate_server.engine.gathering import GatheringStores
-from keepstate_server.engine.group import Group, reads_only
+from keepstate_server.engine.group import Group, fitting
 from keepstate_server.engine.hints import Hints
 from keepstate_server.engine.locks import Held, KeyLocks
 from keepstate_server.engine.noting import Noting
+from keepstate_server.engine.part import Part
 from keepstate_server.engine.randomness import Randomness
 from keepstate_server.engine.reads import Portions, next_keys
 from keepstate_server.engine.resolver import Resolver
-from keepstate_server.engine.room import ANSWER_BYTES, Room, too_much
+from keepstate_server.engine.room import ANSWER_BYTES, too_much
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.engine.snapshots import snapshot
 from keepstate_server.engine.transaction_draft import Located, witness_of
@@ -60,15 +62,21 @@ class _Lane:
         settings: EngineSettings,
         clock: Clock,
         source: random.Random,
+        hand_over: Callable[["_Lane", str, Sequence[Part]], None],
     ) -> None:
         self.store = store
-        self.locks = KeyLocks()
+        together = fitting if settings.gathering else _one
+        self.locks = KeyLocks[Part](together, partial(hand_over, self))
         self.portions = Portions()
         self.noting = Noting(store, settings=settings, clock=clock, source=source)
         if store.shared:
             # Others delete there and write anew: on Redis the count of a later life soon matches an earlier one's.
             hints = Hints(size=0, life_ms=0)
         self.writer = Writer(store, hints=hints, resolver=resolver, noting=self.noting, clock=clock, source=source)
+
+
+def _one(_: Sequence[Part]) -> int:
+    return 1
 
 
 class Engine:
@@ -110,7 +118,7 @@ class Engine:
 
         Operations on one key are applied in order. Raises nothing for what a store does.
         """
-        batch = _Batch(operations)
+        batch = Batch(operations)
         by_store: dict[str, list[int]] = {}
         for index, operation in enumerate(operations):
             by_store.setdefault(operation.name.store, []).append(index)
@@ -200,7 +208,7 @@ class Engine:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    async def _on_store(self, store: str, batch: "_Batch", indexes: Sequence[int], deadline: Deadline) -> None:
+    async def _on_store(self, store: str, batch: Batch, indexes: Sequence[int], deadline: Deadline) -> None:
         """Performs the operations at ``indexes``, all of one store, and fills in their results."""
         try:
             lane = await self._lane(store, deadline)
@@ -209,37 +217,89 @@ class Engine:
                 batch.results[index] = error
             return
         todo = [
-            (Group(key, [batch.operations[index] for index in its], self._settings, room=batch.room), its)
+            (Part(key, [batch.operations[index] for index in its], deadline, room=batch.room), its)
             for key, its in batch.by_key(batch.possible(indexes, lane.store)).items()
         ]
         keys = lane.portions.first
         while todo:
             chunk, todo = todo[:keys], todo[keys:]
-            groups = [group for group, _ in chunk]
+            parts = [part for part, _ in chunk]
             if batch.room.full:
-                for group in groups:
-                    if group.reads_only:
-                        group.fail(too_much())
-            await self._on_chunk(lane, [group for group in groups if group.results is None], deadline)
-            for group, its in chunk:
-                batch.take(its, group.results or ())
-            read = sum(group.bytes_seen for group in groups)
-            keys = next_keys(len(chunk), read)
-            for group in groups:
-                if size := group.size:
+                for part in parts:
+                    if part.reads_only:
+                        part.fail(too_much())
+            await self._on_chunk(lane, [part for part in parts if part.results is None], deadline)
+            for part, its in chunk:
+                batch.take(its, part.results or ())
+            keys = next_keys(len(chunk), sum(part.bytes_seen for part in parts))
+            for part in parts:
+                if size := part.size:
                     lane.portions.saw(size)
 
-    async def _on_chunk(self, lane: _Lane, groups: Sequence[Group], deadline: Deadline) -> None:
-        if all(group.reads_only for group in groups):
-            await lane.writer.run(groups, deadline)
+    async def _on_chunk(self, lane: _Lane, parts: Sequence[Part], deadline: Deadline) -> None:
+        if all(part.reads_only for part in parts):
+            await self._run(lane, parts, deadline)
         else:
-            await self._begin(self._write(lane, groups, deadline), deadline)
+            await self._begin(self._write(lane, parts, deadline), deadline)
 
-    @staticmethod
-    async def _write(lane: _Lane, groups: Sequence[Group], deadline: Deadline) -> None:
-        keys = [group.key for group in groups if not group.reads_only]
-        async with lane.locks.hold(keys, patience=deadline.remaining / 2) as held:
-            await lane.writer.run(groups, deadline, held.release)
+    async def _run(
+        self, lane: _Lane, parts: Sequence[Part], deadline: Deadline, settled: Callable[[str], None] = lambda _: None
+    ) -> None:
+        await lane.writer.run([Group(part.key, [part], self._settings) for part in parts], deadline, settled)
+
+    async def _write(self, lane: _Lane, parts: Sequence[Part], deadline: Deadline) -> None:
+        """Performs parts on free keys together; what is on a key that is being written goes along when it is free."""
+        held, free, waiting = Held(lane.locks), [], []
+        for part in parts:
+            if part.reads_only:
+                free.append(part)
+            elif lane.locks.take(part.key):
+                free.append(part)
+                held.keys.add(part.key)
+            else:
+                part.told = asyncio.get_running_loop().create_future()
+                lane.locks.wait(part.key, part)
+                waiting.append(part)
+        try:
+            if free:
+                await self._run(lane, free, deadline, held.release)
+            if waiting:
+                await self._await(lane, waiting, deadline)
+        except BaseException:
+            deadline.abandon()  # nothing is sent any more for those who wait
+            raise
+        finally:
+            held.release_all()
+
+    async def _await(self, lane: _Lane, parts: Sequence[Part], deadline: Deadline) -> None:
+        """Waits until ``parts``, on keys that others write, were carried along, or the time is up."""
+        await _told(parts, timeout=deadline.remaining / 2)
+        # Whoever has the key may be waiting for a store that hangs.
+        late = [part for part in parts if lane.locks.leave(part.key, part)]
+        if late:
+            await self._run(lane, late, deadline)
+        await _told(parts, timeout=deadline.remaining)
+        for part in parts:
+            if part.give_up is not None:
+                part.give_up(part)
+
+    def _hand_over(self, lane: _Lane, key: str, parts: Sequence[Part]) -> None:
+        group = Group(key, parts, self._settings)
+        for part in parts:
+            part.give_up = group.give_up
+        self._start(self._carry(lane, group))
+
+    async def _carry(self, lane: _Lane, group: Group) -> None:
+        """Performs what waited together for a key, and lets the next ones have it."""
+        try:
+            await lane.writer.run([group], group.deadline)
+        except Exception:  # noqa: BLE001 - a fault of ours, of which each caller is told
+            _log.exception("write broke off", store=lane.store.name)
+            group.fail(OutcomeUnknown() if group.uncertain else KeepstateError())
+        finally:
+            for part in group.parts:
+                group.give_up(part)
+            lane.locks.release(group.key)
 
     async def _begin(self, work: Coroutine[Any, Any, _T], deadline: Deadline) -> _T:
         """Awaits ``work``, which goes on when the caller goes away: what was sent must be looked into to the end."""
@@ -277,9 +337,16 @@ class Engine:
         lane = self._lanes.get(store)
         if lane is None or lane.store is not found:
             lane = self._lanes[store] = _Lane(
-                found, self._hints, self._resolver, self._settings, self._clock, self._source
+                found, self._hints, self._resolver, self._settings, self._clock, self._source, self._hand_over
             )
         return lane
+
+
+async def _told(parts: Sequence[Part], *, timeout: float) -> None:
+    """Waits until each of ``parts`` has its results, but no longer than ``timeout`` seconds."""
+    untold = [part.told for part in parts if part.results is None and part.told is not None]
+    if untold:
+        await asyncio.wait(untold, timeout=timeout)
 
 
 async def _transact(
@@ -328,37 +395,3 @@ def _release(held: Held, _: object) -> None:
 
 def _location(name: RecordName) -> Location:
     return Location(name.store, stored_key(name.namespace, name.key))
-
-
-class _Batch:
-    """Operations that are answered together, and how much their answer may still carry."""
-
-    def __init__(self, operations: Sequence[Operation]) -> None:
-        self.operations = operations
-        self.results: list[Result | None] = [None] * len(operations)
-        self.room = Room()
-
-    def possible(self, indexes: Sequence[int], store: StateStore) -> Sequence[int]:
-        """Returns those that can be performed on ``store``; refuses writes on one that is only read."""
-        if (lack := store.lack) is None:
-            return indexes
-        for index in indexes:
-            if not reads_only(self.operations[index]):
-                self.results[index] = UnsupportedByStore(store.name, lack.capability, lack.explanation)
-        return [index for index in indexes if self.results[index] is None]
-
-    def by_key(self, indexes: Sequence[int]) -> Mapping[str, Sequence[int]]:
-        """Returns the operations, which are all of one store, by the key that they are on."""
-        found: dict[str, list[int]] = {}
-        for index in indexes:
-            name = self.operations[index].name
-            found.setdefault(stored_key(name.namespace, name.key), []).append(index)
-        return found
-
-    def take(self, indexes: Sequence[int], results: Sequence[Result]) -> None:
-        """Fills in results, those that were read only as far as there is room. Updates took theirs before they ran."""
-        for index, result in zip(indexes, results, strict=True):
-            self.results[index] = result
-            # A single read always has room: a value is smaller than a message.
-            if isinstance(result, Found) and len(self.operations) > 1 and not self.room.take(len(result.record.value)):
-                self.results[index] = too_much()

@@ -254,8 +254,11 @@ class _Writes(_Calls[CompareAndSet, Sequence[Outcome]]):
         return all(outcome.fate is Fate.FAILED for outcome in told)
 
     def _too_late(self, asked: _Asked[CompareAndSet, Sequence[Outcome]]) -> Sequence[Outcome]:
-        fate = Fate.UNCERTAIN if asked.sent else Fate.FAILED
-        return [Outcome(fate=fate, detail="the store has not answered in time")] * len(asked.items)
+        if asked.sent:
+            outcome = Outcome(fate=Fate.UNCERTAIN, detail="the store has not answered in time")
+        else:
+            outcome = Outcome(fate=Fate.FAILED, kept_back=True)
+        return [outcome] * len(asked.items)
 
 
 class GatheringStore:

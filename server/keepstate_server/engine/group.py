@@ -1,47 +1,57 @@
-"""The operations of one call on one key, on their way into one compare-and-set."""
+"""Operations on one key, of one caller or of several, on their way into one compare-and-set."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from keepstate_server.domain.errors import KeepstateError, OutcomeUnknown
-from keepstate_server.domain.operations import Get, Operation, Put, Update
-from keepstate_server.domain.records import Consistency
+from keepstate_server.domain.errors import DeadlineExceeded, KeepstateError, OutcomeUnknown
+from keepstate_server.domain.operations import Found, Get, Update, Updated
+from keepstate_server.domain.records import Consistency, Record
 from keepstate_server.domain.times import Instant
 from keepstate_server.engine.attempts import Attempt, Verdict, judge
+from keepstate_server.engine.deadline import Deadline, Latest
 from keepstate_server.engine.draft import Draft, NeedsRead, Result
 from keepstate_server.engine.envelope import Envelope
-from keepstate_server.engine.room import Room
+from keepstate_server.engine.part import Part
 from keepstate_server.engine.settings import EngineSettings
 from keepstate_server.engine.sighting import Raw, Sighting
 from keepstate_server.engine.trail import WriteId
 from keepstate_server.engine.writes import compare_and_set
 from keepstate_server.stores.base import CompareAndSet, Fate, Outcome
 
-__all__ = ["Group", "reads_only"]
+__all__ = ["Group", "fitting"]
+
+# What goes into one compare-and-set for several callers: operations, the bytes that they bring, and those of the
+# records that they are answered. Each caller's answer has room for its own, but all are made at once.
+_MOST_OPERATIONS = 128
+_MOST_BYTES = 1024 * 1024
+_MOST_ANSWERED = 4 * 1024 * 1024
 
 
-def reads_only(operation: Operation) -> bool:
-    """Says whether ``operation`` can write nothing."""
-    return isinstance(operation, Get) and operation.slide_to is None
+def fitting(parts: Sequence[Part]) -> int:
+    """Returns how many of ``parts``, from the first on, may form a group: at least one."""
+    operations = size = 0
+    for count, part in enumerate(parts):
+        operations += len(part.operations)
+        size += part.brings
+        if count and (operations > _MOST_OPERATIONS or size > _MOST_BYTES):
+            return count
+    return len(parts)
 
 
 class Group:
-    """Operations on one key in the order asked, what is known of the key, and what was sent for them.
+    """Operations on one key in the order of arrival, what is known of the key, and what was sent for them.
 
     The caller shows it what stands under the key (``see``), asks what is to be written (``plan``) and for the write
-    itself (``compare_and_set``), and tells it what became of that (``conclude``), until ``results`` are there.
+    itself (``compare_and_set``), and tells it what became of that (``conclude``), until every part has its results.
     """
 
-    def __init__(
-        self, key: str, operations: Sequence[Operation], settings: EngineSettings, *, room: Room | None = None
-    ) -> None:
-        """Begins knowing nothing of the key; ``room`` is what updates may take of the answer, shared with others."""
+    def __init__(self, key: str, parts: Sequence[Part], settings: EngineSettings) -> None:
+        """Begins knowing nothing of the key."""
         self.key = key
-        self.operations = tuple(operations)
-        self.results: Sequence[Result] | None = None
+        self.parts = parts
+        self.deadline: Deadline = parts[0].deadline if len(parts) == 1 else Latest([each.deadline for each in parts])
+        self._operations = [operation for part in parts for operation in part.operations]
         self.sighting: Sighting | None = None
-        self.bytes_seen = 0
-        """How large the value was that was read last."""
         self.asked_at = Instant(0)
         """When the record was last asked for."""
         self.sent = False
@@ -55,38 +65,43 @@ class Group:
         self.adopted: Raw | None = None
         """Another program's value that was made ready to be written over, as it was read before."""
         self._settings = settings
-        self._room = room or Room()
-        self._held = 0  # of the room, by the attempts so far: any of them may become the answer
         self._attempts: list[Attempt] = []  # of which the store did not say what became of them
+        self._planned = False  # the last of them was not sent so far
+        self._carried: dict[WriteId, Sequence[Part]] = {}  # by each
         self._envelope: Envelope | None = None  # the one under way
+
+    @property
+    def done(self) -> bool:
+        """Whether every part has its results."""
+        return all(part.results is not None for part in self.parts)
 
     @property
     def reads_only(self) -> bool:
         """Whether nothing can be written."""
-        return all(map(reads_only, self.operations))
-
-    @property
-    def size(self) -> int:
-        """How large the value is, as far as it was seen; 0: nothing was."""
-        return max([self.bytes_seen, *(len(each.value) for each in self.operations if isinstance(each, Put))])
+        return all(part.reads_only for part in self.parts)
 
     @property
     def must_read(self) -> bool:
         """Whether a hint will not do, known from the operations alone."""
         return any(
-            isinstance(each, Get | Update) or (each.request and each.request.repeated) for each in self.operations
+            isinstance(each, Get | Update) or (each.request and each.request.repeated) for each in self._operations
         )
 
     @property
     def consistency(self) -> Consistency:
         """The strongest that any of the operations asks for."""
-        eventual = all(operation.consistency is Consistency.EVENTUAL for operation in self.operations)
+        eventual = all(operation.consistency is Consistency.EVENTUAL for operation in self._operations)
         return Consistency.EVENTUAL if eventual else Consistency.STRONG
 
     @property
     def uncertain(self) -> bool:
         """Whether something was sent of which nobody knows the fate."""
         return any(attempt.fate is not Fate.REFUSED for attempt in self._attempts)
+
+    @property
+    def may_send(self) -> bool:
+        """Whether the last plan may be sent: all whom it carries still wait for it, and nobody else was left out."""
+        return all(part.results is None and part.deadline.may_begin for part in self._carried[self._attempts[-1].write])
 
     @property
     def raw(self) -> Raw | None:
@@ -97,8 +112,21 @@ class Group:
         return content
 
     def fail(self, error: KeepstateError) -> None:
-        """Gives every operation the same answer."""
-        self.results = [error] * len(self.operations)
+        """Gives every operation that has no answer the same one."""
+        for part in self.parts:
+            part.fail(error)
+
+    def give_up(self, part: Part) -> None:
+        """Answers a part whose time is up, or whose caller has gone; nothing more is sent for it."""
+        sent = self._attempts[:-1] if self._planned else self._attempts
+        unknown = any(each.fate is not Fate.REFUSED and part in self._carried[each.write] for each in sent)
+        part.fail(OutcomeUnknown() if unknown else DeadlineExceeded())
+
+    def give_up_in_time(self) -> None:
+        """Answers those for whom nothing more may be sent."""
+        for part in self.parts:
+            if part.results is None and not part.deadline.may_begin:
+                self.give_up(part)
 
     def see(self, sighting: Sighting, now: Instant) -> None:
         """Takes what stands under the key, and judges by it what was sent before."""
@@ -112,12 +140,15 @@ class Group:
             # Adopting may change the store's etag, but the value and so its public etag are the same.
             sighting = replace(sighting, content=replace(content, version=self.adopted.version))
         self.sighting = sighting
-        self.bytes_seen = len(sighting.content.value) if sighting.content else 0
+        for part in self.parts:
+            part.bytes_seen = len(sighting.content.value) if sighting.content else 0
         verdicts = [judge(attempt, sighting, now, self._settings) for attempt in self._attempts]
         if Verdict.APPLIED in verdicts:
-            self.results = self._attempts[verdicts.index(Verdict.APPLIED)].results
-        elif Verdict.UNKNOWN in verdicts:
-            self.fail(OutcomeUnknown(for_good=True))
+            self._tell(self._attempts[verdicts.index(Verdict.APPLIED)])
+        for attempt, verdict in zip(self._attempts, verdicts, strict=True):
+            if verdict is Verdict.UNKNOWN:
+                for part in self._carried[attempt.write]:
+                    part.fail(OutcomeUnknown(for_good=True))
         self._attempts = [attempt for attempt in self._attempts if attempt.may_yet_arrive(sighting)]
 
     def plan(self, write: WriteId, now: Instant, *, tells_expiry: bool) -> tuple[Sighting, Envelope] | None:
@@ -126,29 +157,49 @@ class Group:
         None: ``results`` are there, or the hint did not do and ``sighting`` is None: read, and call again.
         """
         assert self.sighting is not None
-        room = Room(self._room.left + self._held)
-        draft = Draft(
-            self.sighting, write=write, now=now, settings=self._settings, tells_expiry=tells_expiry, room=room
-        )
+        draft = Draft(self.sighting, write=write, now=now, settings=self._settings, tells_expiry=tells_expiry)
         try:
-            results = [draft.apply(operation, position) for position, operation in enumerate(self.operations)]
+            parts, results = self._apply(draft)
         except NeedsRead:
             # A hint goes to a read; an absence that a read was not sure of goes to one that is.
             self.sure = self.sighting.perhaps_nothing
             self.sighting = None
             return None
-        self._hold(room)
         if not draft.changed:
             if self._attempts:
                 # An earlier attempt may yet arrive and make these answers wrong: say so.
                 self.fail(OutcomeUnknown())
             else:
-                self.results = results
+                _share_out(results, parts)
             return None
         self._envelope = draft.envelope()
         attempt = Attempt(write=write, base=self.sighting.base, etag=self.sighting.etag, sent_at=now, results=results)
         self._attempts.append(attempt)
+        self._carried[write] = parts
+        self._planned = True
         return self.sighting, self._envelope
+
+    def _apply(self, draft: Draft) -> tuple[Sequence[Part], Sequence[Result]]:
+        """Applies those operations that still wait, or as many as may be answered at once; returns whose and how."""
+        parts: list[Part] = []
+        results: list[Result] = []
+        answered = 0
+        for part in self.parts:
+            if part.results is not None:
+                continue
+            if answered > _MOST_ANSWERED:
+                break
+            room = part.room
+            draft.answer_within(room)
+            its = [draft.apply(operation, len(results) + at) for at, operation in enumerate(part.operations)]
+            part.hold(room)
+            parts.append(part)
+            results += its
+            answered += sum(map(_answered, its)) if len(self.parts) > 1 else 0
+        return parts, results
+
+    def _tell(self, attempt: Attempt) -> None:
+        _share_out(attempt.results, self._carried[attempt.write])
 
     def compare_and_set(self, envelope: Envelope) -> CompareAndSet:
         """Returns what stores the plan, as ``envelope``."""
@@ -158,15 +209,14 @@ class Group:
         etag, settings = self.sighting.etag, self._settings
         return compare_and_set(self.key, etag, envelope, now, settings, self.consistency, alone=self.alone)
 
-    def _hold(self, room: Room) -> None:
-        """Takes what of ``room`` was used and is not held yet."""
-        more = max(self._room.left - room.left, 0)
-        self._room.left -= more
-        self._held += more
+    def begin(self) -> None:
+        """Notes that the last plan is sent now."""
+        self._planned = False
 
     def withdraw(self) -> None:
         """Takes back the last plan: it was not sent."""
-        self._attempts.pop()
+        self._planned = False
+        del self._carried[self._attempts.pop().write]
 
     def conclude(self, outcome: Outcome) -> Sighting | None:
         """Takes what became of the plan. Returns what now stands under the key, where that is known."""
@@ -179,7 +229,7 @@ class Group:
         self.sighting = None
         match outcome.fate:
             case Fate.APPLIED:
-                self.results = attempt.results
+                self._tell(attempt)
                 if outcome.next_etag is not None:
                     return Sighting(etag=outcome.next_etag, content=self._envelope)
             case Fate.FAILED:
@@ -187,3 +237,19 @@ class Group:
             case fate:
                 self._attempts[-1] = replace(attempt, fate=fate)
         return None
+
+
+def _share_out(results: Sequence[Result], parts: Sequence[Part]) -> None:
+    """Gives each of ``parts`` its own of their results, which come in their order."""
+    at = 0
+    for part in parts:
+        part.tell(results[at : at + len(part.operations)])
+        at += len(part.operations)
+
+
+def _answered(result: Result) -> int:
+    match result:
+        case Found(record=record) | Updated(record=Record() as record):
+            return len(record.value)
+        case _:
+            return 0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
-from keepstate_server.domain.errors import DeadlineExceeded, OutcomeUnknown, StoreUnavailable, UnsupportedByStore
+from keepstate_server.domain.errors import StoreUnavailable, UnsupportedByStore
 from keepstate_server.domain.times import Clock, Instant
 from keepstate_server.engine.deadline import Deadline, pause
 from keepstate_server.engine.death import STALE
@@ -64,16 +64,16 @@ class Writer:
         """
         self._use_hints(groups)
         tries = 0
-        while todo := [group for group in groups if group.results is None]:
+        while todo := [group for group in groups if not group.done]:
             for group in todo:
-                self._give_up_in_time(group, deadline)
-            await self._read([group for group in todo if group.results is None and group.sighting is None], deadline)
+                group.give_up_in_time()
+            await self._read([group for group in todo if not group.done and group.sighting is None], deadline)
             await self._adopt(todo, deadline)
             await self._write(todo, deadline)
             for group in todo:
-                if group.results is not None:
+                if group.done:
                     settled(group.key)
-            if any(group.results is None and (group.sent or group.uncertain or group.put_off) for group in todo):
+            if any(not group.done and (group.sent or group.uncertain or group.put_off) for group in todo):
                 tries += 1
                 await deadline.sleep(pause(tries, self._source))
 
@@ -83,11 +83,6 @@ class Writer:
             if not group.must_read:
                 hint = self._hints.get(self._store.scope, group.key, now)
                 group.sighting = None if hint and self._noting.collects(hint) else hint
-
-    def _give_up_in_time(self, group: Group, deadline: Deadline) -> None:
-        """Answers a group for which nothing more may be sent: the time is up, or the caller has gone."""
-        if not deadline.may_begin:
-            group.fail(OutcomeUnknown() if group.uncertain else DeadlineExceeded())
 
     async def _read(self, groups: Sequence[Group], deadline: Deadline) -> None:
         """Reads each group's key. One that cannot be read keeps its question if it must know, else it fails."""
@@ -148,7 +143,7 @@ class Writer:
 
     async def _adopt(self, groups: Sequence[Group], deadline: Deadline) -> None:
         """Makes other programs' values ready to be written over, if their preconditions hold."""
-        raw = [group for group in groups if group.results is None and group.raw is not None]
+        raw = [group for group in groups if not group.done and group.raw is not None]
         if raw:
             await asyncio.gather(*(self._adopt_one(group, deadline) for group in raw))
 
@@ -165,7 +160,7 @@ class Writer:
             self._not_ready([group], failure)
             return
         if not deadline.may_begin:
-            self._give_up_in_time(group, deadline)
+            group.give_up_in_time()
             return
         found = await self._store.adopt(
             group.key,
@@ -182,7 +177,7 @@ class Writer:
         asking: dict[str, Group] = {}
         plans = {}
         for group in groups:
-            if group.results is None and group.sighting is not None:
+            if not group.done and group.sighting is not None:
                 # What expired while its reading was on the way back did exist when it was asked for.
                 moment = group.asked_at if group.reads_only else now
                 plan = group.plan(new_write(self._source), moment, tells_expiry=self._store.tells_expiry)
@@ -212,20 +207,28 @@ class Writer:
         self, planned: Sequence[tuple[Group, CompareAndSet]], planned_at: Instant, deadline: Deadline
     ) -> None:
         stale = self._clock.now() - planned_at > STALE
-        if stale or not deadline.may_begin:
-            for group, _ in planned:
+        sent = [] if stale else [each for each in planned if each[0].may_send]
+        for group, _ in planned:
+            if stale or not group.may_send:
                 group.withdraw()
-                self._give_up_in_time(group, deadline)
+                group.give_up_in_time()
+        if not sent:
             return
+        for group, _ in sent:
+            group.begin()
         try:
-            outcomes = await self._store.write([write for _, write in planned], timeout=deadline.remaining)
+            outcomes = await self._store.write([write for _, write in sent], timeout=deadline.remaining)
         except Exception:  # noqa: BLE001 - a fault of ours, and what was sent before it is nobody's knowledge
             _log.exception("write broke off", store=self._store.name)
-            outcomes = [Outcome(fate=Fate.UNCERTAIN)] * len(planned)
-        for (group, _), outcome in zip(planned, outcomes, strict=True):
-            self._conclude(group, group.conclude(outcome), outcome, deadline)
+            outcomes = [Outcome(fate=Fate.UNCERTAIN)] * len(sent)
+        for (group, _), outcome in zip(sent, outcomes, strict=True):
+            if outcome.kept_back:
+                group.withdraw()
+                group.give_up_in_time()
+            else:
+                self._conclude(group, group.conclude(outcome), outcome)
 
-    def _conclude(self, group: Group, left: Sighting | None, outcome: Outcome, deadline: Deadline) -> None:
+    def _conclude(self, group: Group, left: Sighting | None, outcome: Outcome) -> None:
         key, fate, detail = group.key, outcome.fate, outcome.detail
         if left is None:
             self._hints.forget(self._store.scope, key)
@@ -234,9 +237,7 @@ class Writer:
         if fate in (Fate.UNCERTAIN, Fate.FAILED):
             _log.warning("write not confirmed", store=self._store.name, fate=fate.value, detail=detail)
         if fate is Fate.FAILED and not group.uncertain:
-            self._give_up_in_time(group, deadline)  # it may have waited for its call until then
-            if group.results is None:
-                group.fail(StoreUnavailable(self._store.name))
+            group.fail(StoreUnavailable(self._store.name))
 
     def _not_ready(self, groups: Sequence[Group], failure: Failure | Lack) -> None:
         """Fails the groups for which nothing was sent: the store is not known well enough to be written, or cannot."""

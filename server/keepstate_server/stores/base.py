@@ -104,6 +104,8 @@ class Outcome:
     """The store's etag after it was applied, where it can be known without a read."""
     detail: str = ""
     """What the sidecar said, for the log alone."""
+    kept_back: bool = False
+    """It failed because it waited too long for its call, and was not sent: what was worked out may be out of date."""
 
 
 class Isolation(Enum):

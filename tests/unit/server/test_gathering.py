@@ -226,7 +226,7 @@ async def test_what_was_kept_waiting_for_too_long_is_not_sent(
     await asyncio.sleep(0)
     monkeypatch.setattr(loop, "time", lambda: began + 1.5)  # the process was stopped for so long
     (outcome,) = await asked
-    assert (outcome.fate, gated.calls) == (Fate.FAILED, [])
+    assert (outcome.fate, outcome.kept_back, gated.calls) == (Fate.FAILED, True, [])
 
 
 async def test_what_one_of_them_asks_does_not_fail_the_others(store: GatheringStore, gated: Gated) -> None:

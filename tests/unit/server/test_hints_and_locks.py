@@ -124,8 +124,12 @@ def test_what_is_remembered_takes_no_values_memory() -> None:
 # Locks
 
 
+def _locks() -> KeyLocks[str]:
+    return KeyLocks(len, lambda key, parts: pytest.fail(f"{parts} wait for {key}"))
+
+
 async def test_writers_of_one_key_take_turns_in_the_order_of_arrival() -> None:
-    locks, turns = KeyLocks(), []
+    locks, turns = _locks(), []
 
     async def write(number: int) -> None:
         async with locks.hold(["k"], patience=5):
@@ -138,7 +142,7 @@ async def test_writers_of_one_key_take_turns_in_the_order_of_arrival() -> None:
 
 
 async def test_writers_of_different_keys_do_not_wait_for_each_other() -> None:
-    locks, inside = KeyLocks(), asyncio.Barrier(2)
+    locks, inside = _locks(), asyncio.Barrier(2)
 
     async def write(key: str) -> None:
         async with locks.hold([key], patience=5):
@@ -149,7 +153,7 @@ async def test_writers_of_different_keys_do_not_wait_for_each_other() -> None:
 
 
 async def test_holders_of_several_keys_never_wait_for_each_other_in_a_circle() -> None:
-    locks = KeyLocks()
+    locks = _locks()
 
     async def write(*keys: str) -> None:
         async with locks.hold(keys, patience=5):
@@ -160,7 +164,7 @@ async def test_holders_of_several_keys_never_wait_for_each_other_in_a_circle() -
 
 
 async def test_a_cancelled_writer_leaves_no_lock_behind() -> None:
-    locks = KeyLocks()
+    locks = _locks()
     async with locks.hold(["b"], patience=5):
 
         async def write() -> None:
@@ -175,11 +179,11 @@ async def test_a_cancelled_writer_leaves_no_lock_behind() -> None:
             pass
     async with asyncio.timeout(5), locks.hold(["a", "b"], patience=5):
         pass
-    assert locks._locks == {}
+    assert not locks._waiting
 
 
 async def test_a_key_that_is_let_go_early_is_the_next_ones_at_once() -> None:
-    locks = KeyLocks()
+    locks = _locks()
     async with locks.hold(["a", "b"], patience=5) as held:
         waiting = asyncio.ensure_future(locks.hold(["a"], patience=5).__aenter__())
         await asyncio.sleep(0)
@@ -187,11 +191,11 @@ async def test_a_key_that_is_let_go_early_is_the_next_ones_at_once() -> None:
         held.release("a")
         held.release("a")
         (await waiting).release("a")
-    assert not locks._locks
+    assert not locks._waiting
 
 
 async def test_who_waits_too_long_goes_on_with_what_it_has() -> None:
-    locks = KeyLocks()
+    locks = _locks()
     async with locks.hold(["b"], patience=5):
         async with locks.hold(["a", "b", "c"], patience=0.01) as held:
             assert held.keys == {"a"}

@@ -13,7 +13,6 @@ from keepstate_server.domain.operations import Answer, Found, Get, Put, Transact
 from keepstate_server.domain.records import Request, Version
 from keepstate_server.domain.times import Instant
 from keepstate_server.engine.envelope import Location
-from keepstate_server.engine.group import Group
 from keepstate_server.engine.hints import Hints
 from keepstate_server.engine.noting import Noting
 from keepstate_server.engine.resolver import Resolver
@@ -22,6 +21,7 @@ from keepstate_server.engine.writer import Writer
 from tests.unit.server.cases import name
 from tests.unit.server.hand import SETTINGS, HandClock, HandDeadline, Requests
 from tests.unit.server.model_store import ModelStore, WriteFault
+from tests.unit.server.parts import performed
 
 OTHER = Version(b"an old version..")
 LOST = [WriteFault.REPLY_LOST, WriteFault.REQUEST_LOST, WriteFault.LATE]
@@ -95,17 +95,14 @@ class Bench:
         return Resolver(self.store, settings=SETTINGS, clock=self.clock, source=source)
 
     async def put(self, key: str, value: bytes = b"v", **more: Instant) -> Version:
-        group = Group(key, [Put(name=name(key), value=value, expiry=more.get("expiry"))], SETTINGS)
-        await self.writer().run([group], self.deadline())
-        assert group.results is not None
-        assert isinstance(group.results[0], Written)
-        return group.results[0].version
+        operation = Put(name=name(key), value=value, expiry=more.get("expiry"))
+        (result,) = await performed(self.writer(), [operation], self.deadline())
+        assert isinstance(result, Written)
+        return result.version
 
     async def value(self, key: str) -> bytes | None:
-        group = Group(key, [Get(name=name(key))], SETTINGS)
-        await self.writer().run([group], self.deadline())
-        assert group.results is not None
-        return group.results[0].record.value if isinstance(group.results[0], Found) else None
+        (result,) = await performed(self.writer(), [Get(name=name(key))], self.deadline())
+        return result.record.value if isinstance(result, Found) else None
 
     async def values(self, keys: str) -> list[bytes | None]:
         return [await self.value(key) for key in keys]

@@ -18,11 +18,11 @@ from keepstate_server.domain.operations import Check, Delete, Deleted, Found, Ge
 from keepstate_server.domain.records import ABSENT, EXISTS, KEEP_EXPIRY, etag_of
 from keepstate_server.domain.times import Instant
 from keepstate_server.engine.envelope import decode
-from keepstate_server.engine.group import Group
 from keepstate_server.engine.writer import Writer
 from tests.unit.server.cases import name
 from tests.unit.server.hand import MINUTE, SECOND, SETTINGS, again
 from tests.unit.server.model_store import ReadFault
+from tests.unit.server.parts import performed
 from tests.unit.server.transactions.conftest import OTHER, Bench, put
 
 # All or nothing
@@ -126,10 +126,7 @@ async def test_a_check_lengthens_no_life(bench: Bench) -> None:
 
 async def test_another_programs_value_can_be_checked_and_keeps_its_etag(bench: Bench) -> None:
     bench.store.put_raw("a", b"raw")
-    group = Group("a", [Get(name=name("a"))], SETTINGS)
-    await bench.writer().run([group], bench.deadline())
-    assert group.results is not None
-    found = group.results[0]
+    (found,) = await performed(bench.writer(), [Get(name=name("a"))], bench.deadline())
     assert isinstance(found, Found)
     check = Check(name=name("a"), precondition=found.record.version)
     assert isinstance(await bench.run(check, put("b")), list)
@@ -164,7 +161,7 @@ async def test_hints_of_what_a_transaction_wrote_are_forgotten(bench: Bench) -> 
             clock=bench.clock,
             source=source,
         )
-        await writer.run([Group(key, [Get(name=name(key))], SETTINGS)], bench.deadline())
+        await performed(writer, [Get(name=name(key))], bench.deadline())
         assert bench.hints.get(bench.store.scope, key, bench.clock.now()) is not None
     await bench.run(put("a"), Check(name=name("b"), precondition=EXISTS))
     assert bench.hints.get(bench.store.scope, "a", bench.clock.now()) is None
@@ -205,10 +202,9 @@ async def test_a_transaction_that_others_overtake_again_and_again_ends_in_a_conf
     busy = bench.writer()
 
     async def others() -> None:
-        group = Group("b", [put("b", b"others'")], SETTINGS)
         steps = bench.store.before_write.copy()
         bench.store.before_write.clear()
-        await busy.run([group], bench.deadline())
+        await performed(busy, [put("b", b"others'")], bench.deadline())
         bench.store.before_write.extend(steps)
 
     bench.store.before_write.extend([others] * 100)

@@ -14,10 +14,10 @@ from keepstate_server.domain.errors import (
 from keepstate_server.domain.operations import Append, Check, Delete, Put, Update, Updated
 from keepstate_server.domain.records import ABSENT
 from keepstate_server.engine.envelope import decode
-from keepstate_server.engine.group import Group
 from tests.unit.server.cases import name
 from tests.unit.server.hand import SETTINGS, Requests, again
 from tests.unit.server.model_store import WriteFault
+from tests.unit.server.parts import performed
 from tests.unit.server.transactions.conftest import LOST, OTHER, Bench, put
 
 
@@ -152,8 +152,7 @@ async def test_a_repeat_whose_own_reply_is_lost_counts_once(bench: Bench, fault:
 async def test_more_repeats_than_can_be_kept_are_turned_away(bench: Bench) -> None:
     """A repeat's note outlives the overflow: without a limit a record would grow with each."""
     repeats = [Put(name=name("a"), value=b"v", request=again(Requests(bench.clock, n).new())) for n in range(1, 400)]
-    group = Group("a", repeats, SETTINGS)
-    await bench.writer().run([group], bench.deadline())
+    await performed(bench.writer(), repeats, bench.deadline())
     request = again(bench.requests.new())
     assert isinstance(await bench.run(put("b"), put("a"), request=request), Overloaded)
     assert await bench.values("ab") == [b"v", None]

@@ -16,11 +16,13 @@ from keepstate_server.engine.envelope import Envelope, decode
 from keepstate_server.engine.group import Group
 from keepstate_server.engine.hints import Hints
 from keepstate_server.engine.noting import Noting
+from keepstate_server.engine.part import Part
 from keepstate_server.engine.resolver import Resolver
 from keepstate_server.engine.writer import Writer
 from tests.unit.server.cases import name
 from tests.unit.server.hand import SETTINGS, HandClock, HandDeadline, Requests
 from tests.unit.server.model_store import ModelStore, WriteFault
+from tests.unit.server.parts import performed
 
 LOST = [WriteFault.REPLY_LOST, WriteFault.REQUEST_LOST, WriteFault.LATE, WriteFault.UNTOLD]
 
@@ -54,10 +56,7 @@ class Bench:
         self, *operations: Operation, writer: Writer | None = None, deadline: HandDeadline | None = None
     ) -> Sequence[Result]:
         """Performs operations on one key."""
-        group = Group(operations[0].name.key, operations, SETTINGS)
-        await (writer or self.writer).run([group], deadline or self.deadline())
-        assert group.results is not None
-        return group.results
+        return await performed(writer or self.writer, operations, deadline or self.deadline())
 
     async def one(
         self, operation: Operation, *, writer: Writer | None = None, deadline: HandDeadline | None = None
@@ -66,9 +65,10 @@ class Bench:
 
     async def keys(self, *operations: Operation, writer: Writer | None = None) -> Sequence[Result]:
         """Performs operations on as many keys at once."""
-        groups = [Group(operation.name.key, [operation], SETTINGS) for operation in operations]
-        await (writer or self.writer).run(groups, self.deadline())
-        return [result for group in groups for result in group.results or ()]
+        deadline = self.deadline()
+        parts = [Part(operation.name.key, [operation], deadline) for operation in operations]
+        await (writer or self.writer).run([Group(part.key, [part], SETTINGS) for part in parts], deadline)
+        return [result for part in parts for result in part.results or ()]
 
     async def put(self, value: bytes = b"v", *, writer: Writer | None = None, key: str = "k") -> Version:
         result = await self.one(Put(name=name(key), value=value), writer=writer)
