@@ -1,7 +1,7 @@
 """Plain unary gRPC calls at little cost of the caller's own: HTTP/2 by hand, with another message in each call.
 
 It is for measuring servers: a general client's work would be a good part of what is measured, and h2load sends one
-message only. No TLS; messages are smaller than the window that a server gives a stream to begin with, 64 KiB.
+message only. No TLS.
 """
 
 from __future__ import annotations
@@ -99,6 +99,8 @@ class _Connection(asyncio.Protocol):
         self._room = _FIRST_WINDOW  # bytes that may be sent
         self._taken = 0  # bytes that came since more were last allowed
         self._rest = b""
+        self._first = _FIRST_WINDOW  # bytes that each call may send to begin with
+        self._more: dict[int, int] = {}  # how many more, or fewer, each may send now
         self._unsent: deque[tuple[int, bytes]] = deque()
         self._under_way: dict[int, float] = {}
         self._answered: set[int] = set()
@@ -134,14 +136,20 @@ class _Connection(asyncio.Protocol):
         return headers + self._bodies_sent()
 
     def _bodies_sent(self) -> bytes:
-        """The frames of bodies for which there is room, in order."""
+        """The frames of bodies, in order, as far as the server has room for them."""
         frames = []
-        while self._unsent and len(self._unsent[0][1]) <= self._room:
-            stream, body = self._unsent.popleft()
-            self._room -= len(body)
-            for begin in range(0, len(body), _LARGEST_FRAME):
-                end = begin + _LARGEST_FRAME
-                frames.append(_frame(_DATA, _END_STREAM if end >= len(body) else 0, stream, body[begin:end]))
+        while self._unsent:
+            stream, body = self._unsent[0]
+            length = min(len(body), self._room, self._first + self._more.get(stream, 0), _LARGEST_FRAME)
+            if length <= 0:
+                break
+            self._room -= length
+            self._more[stream] = self._more.get(stream, 0) - length
+            frames.append(_frame(_DATA, _END_STREAM if length == len(body) else 0, stream, body[:length]))
+            if length < len(body):
+                self._unsent[0] = stream, body[length:]
+            else:
+                self._unsent.popleft()
         return b"".join(frames)
 
     def data_received(self, data: bytes) -> None:
@@ -174,6 +182,7 @@ class _Connection(asyncio.Protocol):
         """Counts a call, and begins the next while there is time."""
         now = time.perf_counter()
         began = self._under_way.pop(stream)
+        self._more.pop(stream, None)
         if stream in self._answered:
             self._answered.remove(stream)
             self.times.append(now - began)
@@ -187,11 +196,16 @@ class _Connection(asyncio.Protocol):
 
     def _controlled(self, kind: int, flags: int, stream: int, payload: bytes) -> bytes:
         """What is answered to a frame that is about the connection."""
-        if kind == _WINDOW_UPDATE and stream == 0:
-            self._room += int.from_bytes(payload, "big")
+        if kind == _WINDOW_UPDATE:
+            if stream == 0:
+                self._room += int.from_bytes(payload, "big")
+            elif stream in self._under_way:
+                self._more[stream] = self._more.get(stream, 0) + int.from_bytes(payload, "big")
             return self._bodies_sent()
         if kind == _GOAWAY and not self.done.done():
             self.done.set_exception(ConnectionResetError(f"the server turned the connection away: {payload[8:]!r}"))
         if kind in {_SETTINGS, _PING} and not flags & _ACK:
-            return _frame(kind, _ACK, 0, payload if kind == _PING else b"")
+            if kind == _SETTINGS:
+                self._first = dict(struct.iter_unpack("!HI", payload)).get(4, self._first)
+            return _frame(kind, _ACK, 0, payload if kind == _PING else b"") + self._bodies_sent()
         return b""

@@ -45,6 +45,15 @@ async def test_each_call_is_answered_and_another_key_comes_each_time(service: st
     assert (await http2.run(calls(service, "Get", gets), 0.1)).operations >= 8
 
 
+async def test_a_message_larger_than_the_servers_window_arrives(service: str) -> None:
+    value = bytes(range(256)) * 2_000
+    put = pb.PutRequest(name=name("large"), value=value).SerializeToString()
+    await http2.run(calls(service, "Put", [put]), 0.1)
+    async with grpc.aio.insecure_channel(service) as channel:
+        state = state_service_pb2_grpc.StateServiceStub(channel)
+        assert (await state.Get(pb.GetRequest(name=name("large")))).record.value == value
+
+
 async def test_a_refusal_is_no_answer(service: str) -> None:
     absent = pb.GetRequest(name=name("nobody")).SerializeToString()
     with pytest.raises(RuntimeError, match=r"\d+ calls of .*Get failed"):
