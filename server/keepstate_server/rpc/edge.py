@@ -138,7 +138,10 @@ def call(method: Callable[..., Awaitable[_Out]]) -> Callable[..., Awaitable[_Out
             reason=error.reason.value,
             seconds=round(time.monotonic() - began, 4),
         )
-        await context.abort(_CODES[status.code], status.message, edge.closing(begun, status))
+        try:
+            await context.abort(_CODES[status.code], status.message, edge.closing(begun, status))
+        finally:
+            del error  # else it and this frame hold each other, and the request, until the collector comes by
         raise AssertionError("abort raises")
 
     return handler

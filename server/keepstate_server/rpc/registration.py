@@ -98,7 +98,11 @@ class _Call:
     async def serve(self, data: bytes, context: _Context) -> bytes:
         held = self._held
         self._admission.read(held, len(data))
-        answer = (await self._method(self._parse(data), context, held)).SerializeToString()
+        try:
+            answer = (await self._method(self._parse(data), context, held)).SerializeToString()
+        except BaseException:
+            held.now(0)  # whoever holds the exception holds this frame, and by it what is held
+            raise
         held.now(len(answer))  # until it is sent
         return answer
 

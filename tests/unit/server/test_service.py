@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from keepstate import AlreadyExists, Client
 from keepstate_server import app
 from keepstate_server.app import Service
 from keepstate_server.backing import Backing
@@ -90,3 +92,20 @@ async def test_calls_and_what_they_began_share_one_drain(tmp_path: Path, monkeyp
     await service.start()
     await service.stop()
     assert given == [10]
+
+
+async def test_calls_that_failed_count_no_more_whether_the_collector_came_by_or_not(tmp_path: Path) -> None:
+    size = 1 << 19
+    service = Service(settings(tmp_path, concurrent_bytes=1 << 20))
+    await service.start()
+    try:
+        async with asyncio.timeout(60), Client(f"127.0.0.1:{service.port}", retry=None, gather=False) as state:
+            await service.wait_ready()
+            await state.put("k", "x" * size)
+            gc.disable()
+            for _ in range(10):
+                with pytest.raises(AlreadyExists):
+                    await state.put("k", "x" * size, if_absent=True)
+    finally:
+        gc.enable()
+        await service.stop()
