@@ -6,6 +6,7 @@ results, its errors, and its time.
 """
 
 import asyncio
+import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -60,6 +61,9 @@ class _Asked(Generic[_Item, _Told]):
 class _Calls(ABC, Generic[_Item, _Told]):
     """The calls of one kind."""
 
+    _longest_wait = math.inf
+    """What waited for longer than this, in seconds, is not sent any more."""
+
     def __init__(self) -> None:
         self._waiting: deque[_Asked[_Item, _Told]] = deque()
         self._under_way = 0
@@ -80,8 +84,7 @@ class _Calls(ABC, Generic[_Item, _Told]):
             timer.cancel()
 
     def _give_up(self, asked: _Asked[_Item, _Told]) -> None:
-        if not asked.answer.done():
-            asked.answer.set_result(self._too_late(asked))
+        self._tell(asked, self._too_late(asked))
 
     def _open_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         """Has what waits sent: when all have asked whom the loop wakes now, or as soon as may be."""
@@ -113,7 +116,7 @@ class _Calls(ABC, Generic[_Item, _Told]):
             asked = self._waiting.popleft()
             if asked.answer.done():
                 continue  # its time is up, or it has gone
-            if now >= asked.until or now - asked.since > LONGEST_WAIT / 1000:
+            if now >= asked.until or now - asked.since > self._longest_wait:
                 self._give_up(asked)
             elif load.takes(asked.items):
                 asked.sent = True
@@ -143,22 +146,26 @@ class _Calls(ABC, Generic[_Item, _Told]):
                 self._open()
 
     async def _send(self, together: Sequence[_Asked[_Item, _Told]]) -> None:
-        if len(together) > 1 and not await self._tell(together):
-            # It may have failed for what one of them asked: then the others shall not suffer for it.
-            await asyncio.gather(*(self._tell([asked]) for asked in together))
-        elif len(together) == 1:
-            await self._tell(together)
-
-    async def _tell(self, together: Sequence[_Asked[_Item, _Told]]) -> bool:
-        """Sends one call and gives the answers; says no if nothing came of it and several may try for themselves."""
+        """Sends one call and gives the answers, if need be after one more call for each."""
         now = asyncio.get_running_loop().time()
         told = await self._ask_store(together, max(max(asked.until for asked in together) - now, 0.0))
         if len(together) > 1 and all(map(self._in_vain, told)):
-            return False
+            # It may have failed for what one of them asked: then the others shall not suffer for it.
+            await asyncio.gather(*(self._send_again(asked, each) for asked, each in zip(together, told, strict=True)))
+            return
         for asked, each in zip(together, told, strict=True):
-            if not asked.answer.done():
-                asked.answer.set_result(each)
-        return True
+            self._tell(asked, each)
+
+    async def _send_again(self, asked: _Asked[_Item, _Told], told: _Told) -> None:
+        """Sends by itself what came to nothing, unless it is too late for that by now."""
+        now = asyncio.get_running_loop().time()
+        if not asked.answer.done() and now < asked.until and now - asked.since <= self._longest_wait:
+            (told,) = await self._ask_store([asked], asked.until - now)
+        self._tell(asked, told)
+
+    def _tell(self, asked: _Asked[_Item, _Told], told: _Told) -> None:
+        if not asked.answer.done():
+            asked.answer.set_result(told)
 
     @abstractmethod
     def _load(self) -> "_Load[_Item]":
@@ -235,6 +242,8 @@ class _Reads(_Calls[str, Mapping[str, ReadResult]]):
 
 class _Writes(_Calls[CompareAndSet, Sequence[Outcome]]):
     """Writes. A key is in a call at most once."""
+
+    _longest_wait = LONGEST_WAIT / 1000
 
     def __init__(self, store: StateStore) -> None:
         super().__init__()

@@ -130,6 +130,19 @@ async def test_each_ones_repeat_finds_its_own_first_answer(service: Service) -> 
     assert service.envelope().value == b"11"
 
 
+@pytest.mark.parametrize("first", [0, 1])
+async def test_a_request_and_its_repeat_in_one_group_are_applied_once(service: Service, first: int) -> None:
+    request = service.requests.new()
+    both = [replace(ADD, request=request), replace(ADD, request=again(request))]
+    async with _Busy(service) as busy:
+        asked = [await busy.ask(both[first]), await busy.ask(ADD), await busy.ask(both[1 - first])]
+        await busy.free()
+        results = await asyncio.gather(*asked)
+    assert [type(each) for each in results] == [Updated] * 3
+    assert service.envelope().value == b"3"
+    assert [each.repeated for each in results if isinstance(each, Updated)] == [False, False, True]
+
+
 async def test_who_has_no_time_left_is_left_out(service: Service) -> None:
     async with _Busy(service) as busy:
         short = service.deadline(3.0)

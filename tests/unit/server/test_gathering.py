@@ -241,6 +241,47 @@ async def test_what_one_of_them_asks_does_not_fail_the_others(store: GatheringSt
     assert [each.fate for each in outcomes] == [Fate.APPLIED, Fate.FAILED, Fate.APPLIED]
 
 
+async def test_what_came_to_nothing_is_not_sent_again_for_whom_has_gone_or_whose_time_is_up(
+    store: GatheringStore, gated: Gated
+) -> None:
+    gated.rejected = "poison"
+    patient, gone, short = _read(store, "poison"), _read(store, "gone"), _read(store, "short", timeout=0.02)
+    await _patiently(gated, 1)
+    gone.cancel()
+    await short
+    await gated.let_go(0)
+    await gated.let_go(1)
+    await patient
+    assert gated.calls == [("poison", "gone", "short"), ("poison",)]
+
+
+async def test_what_came_to_nothing_too_late_is_told_and_not_sent_again(
+    store: GatheringStore, gated: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write may not arrive later than is allowed for since it was worked out; a read may."""
+    gated.rejected = "poison"
+    loop, now = asyncio.get_running_loop(), asyncio.get_running_loop().time
+    writes, reads = [[ask(store, key, timeout=100.0) for key in ("a", "poison")] for ask in (_write, _read)]
+    await _patiently(gated, 2)
+    monkeypatch.setattr(loop, "time", lambda: now() + 1.5)
+    for call in range(4):
+        await gated.let_go(call)
+    assert [each[0].fate for each in await asyncio.gather(*writes)] == [Fate.FAILED] * 2
+    assert [isinstance(next(iter((await each).values())), Failure) for each in reads] == [False, True]
+    assert sorted(gated.calls) == [("a",), ("a", "poison"), ("a", "poison"), ("poison",)]
+
+
+async def test_a_read_that_was_kept_waiting_is_sent_as_long_as_its_caller_waits(
+    store: GatheringStore, gated: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, now = asyncio.get_running_loop(), asyncio.get_running_loop().time
+    asked = _read(store, "a", timeout=100.0)
+    await asyncio.sleep(0)
+    monkeypatch.setattr(loop, "time", lambda: now() + 1.5)  # the process was stopped for so long
+    await gated.let_go(0)
+    assert isinstance((await asked)["a"], Stored)
+
+
 async def test_what_is_to_go_alone_goes_alone(store: GatheringStore, gated: Gated) -> None:
     asked = [_write(store, "a"), _write(store, "b", alone=True), _write(store, "c")]
     await gated.let_go(0)
