@@ -21,8 +21,8 @@ _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 30.0
 _LIVED_SECONDS = 10.0
 """Whoever lived so long is replaced at once, others after a pause that doubles each time."""
-_SILENT_SECONDS = 15 * REPORT_SECONDS
-"""Whoever reported and then is silent for so long hangs, and is killed."""
+_MISSING_REPORTS = 15
+"""Whoever reported and then lets so many reports in a row be missing hangs, and is killed."""
 
 
 class Child:
@@ -80,7 +80,11 @@ class Child:
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
             began = loop.time()
-            code = await self._run_once()
+            try:
+                code = await self._run_once()
+            except Exception:  # noqa: BLE001 - such as that there may be no more processes just then
+                _log.exception("cannot run a process", worker=self._name)
+                code = 1
             self._say(live=False, ready=False)
             if self._stopping.is_set():
                 return
@@ -115,18 +119,21 @@ class Child:
         """Takes its reports until there are no more, or it hangs."""
         assert process.stdout is not None
         patience = None  # a start takes as long as it takes
-        while True:
+        missing = 0
+        while missing < _MISSING_REPORTS:
             try:
                 async with asyncio.timeout(patience):
                     line = await process.stdout.readline()
             except TimeoutError:
-                _log.error("a process hangs: killed", worker=self._name, silent_seconds=patience)
-                self._kill()
-                return
+                # Counted one by one: where the parent stood still itself, it is one, and what came meanwhile is read.
+                missing += 1
+                continue
             if not line:
                 return
-            patience = _SILENT_SECONDS
+            patience, missing = REPORT_SECONDS, 0
             self._take(*line.decode().split())
+        _log.error("a process hangs: killed", worker=self._name, silent_seconds=missing * REPORT_SECONDS)
+        self._kill()
 
     def _take(self, report: str, port: str = "0") -> None:
         match report:

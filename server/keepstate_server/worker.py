@@ -30,6 +30,7 @@ def main() -> None:
             order = received(pipe)
     except EOFError:
         sys.exit(1)
+    os.set_blocking(_TO_PARENT, False)  # a parent that was stopped for hours takes no more: that holds up nobody
     threading.Thread(target=_end_with_parent, name="keepstate-parent", daemon=True).start()
     process: _Worker | _Store = _Worker(order) if isinstance(order, ServeCalls) else _Store(order)
     settings = order.settings
@@ -94,7 +95,7 @@ async def _end(reporting: asyncio.Task[None] | None) -> None:
 
 
 def _tell(line: str) -> None:
-    with contextlib.suppress(OSError):  # the parent has died: the process is about to end
+    with contextlib.suppress(OSError):  # the parent has died, and the process is about to end, or takes no more
         os.write(_TO_PARENT, f"{line}\n".encode())
 
 
