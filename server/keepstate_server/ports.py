@@ -58,7 +58,8 @@ def _addresses(host: str, port: int) -> list[tuple[int, tuple[object, ...]]]:
     if host in _WILDCARDS:
         host = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 - the setting says so
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return [(family, address) for family, _, _, _, address in found]
+    # Each once: a file of hosts may name an address twice, and nobody gets it besides himself.
+    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
 
 def _reserved(family: int, address: tuple[object, ...]) -> socket.socket:

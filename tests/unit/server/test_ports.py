@@ -88,3 +88,9 @@ def test_connections_that_have_just_ended_do_not_hold_it(shared: bool) -> None:
 def test_an_address_that_is_not_this_machines_is_refused() -> None:
     with pytest.raises(OSError, match="assign"):
         ReservedPort("192.0.2.1", 0)
+
+
+def test_a_host_whose_address_is_named_twice_is_reserved_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: found(*args, **options) * 2)
+    ReservedPort("localhost", 0).close()
