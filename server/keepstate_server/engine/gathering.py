@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from keepstate_server.domain.records import Consistency
 from keepstate_server.engine.death import LONGEST_WAIT
-from keepstate_server.engine.reads import MOST_KEYS
+from keepstate_server.engine.reads import MOST_KEYS, READ_BYTES
 from keepstate_server.engine.writes import CALL_BYTES
 from keepstate_server.stores.base import (
     CompareAndSet,
@@ -41,6 +41,9 @@ _PATIENCE = 0.004
 
 # Whoever brings as many keys by itself has shared a call's cost: it waits for nobody, and nobody for it.
 _ENOUGH = 32
+
+# The average of how many values says how large the next ones are, about.
+_REMEMBERED = 64
 
 _Item = TypeVar("_Item")
 _Told = TypeVar("_Told")
@@ -187,26 +190,29 @@ class _Calls(ABC, Generic[_Item, _Told]):
 class _Load(Generic[_Item]):
     """What one call carries so far."""
 
-    def __init__(self, key_of: Callable[[_Item], str], size_of: Callable[[_Item], int], *, once: bool) -> None:
+    def __init__(
+        self, key_of: Callable[[_Item], str], size_of: Callable[[_Item], float], *, most_bytes: int, once: bool
+    ) -> None:
         """``once``: each key at most once; else a key that is there already costs nothing."""
         self._key_of = key_of
         self._size_of = size_of
+        self._most_bytes = most_bytes
         self._once = once
         self._keys: set[str] = set()
-        self._bytes = 0
+        self._bytes = 0.0
 
     @property
     def full(self) -> bool:
         """Whether it carries nothing more."""
-        return len(self._keys) >= MOST_KEYS or self._bytes >= CALL_BYTES
+        return len(self._keys) >= MOST_KEYS or self._bytes >= self._most_bytes
 
     def takes(self, items: Sequence[_Item]) -> bool:
         """Takes ``items`` if there is room for all; the first always has."""
         keys = set(map(self._key_of, items))
-        size = sum(map(self._size_of, items))
+        size = sum(self._size_of(item) for item in items if self._key_of(item) not in self._keys)
         if self._keys and (
             len(self._keys | keys) > MOST_KEYS
-            or self._bytes + size > CALL_BYTES
+            or self._bytes + size > self._most_bytes
             or (self._once and not keys.isdisjoint(self._keys))
         ):
             return False
@@ -222,15 +228,18 @@ class _Reads(_Calls[str, Mapping[str, ReadResult]]):
         super().__init__()
         self._store = store
         self._consistency = consistency
+        self._size = 0.0  # of what was found lately, on average
 
     def _load(self) -> _Load[str]:
-        return _Load(lambda key: key, lambda _: 0, once=False)
+        return _Load(lambda key: key, lambda _: self._size, most_bytes=READ_BYTES, once=False)
 
     async def _ask_store(
         self, together: Sequence[_Asked[str, Mapping[str, ReadResult]]], timeout: float
     ) -> Sequence[Mapping[str, ReadResult]]:
         keys = tuple(dict.fromkeys(key for asked in together for key in asked.items))
         found = await self._store.read(keys, consistency=self._consistency, sure=False, timeout=timeout)
+        if sizes := [len(each.data) for each in found.values() if isinstance(each, Stored)]:
+            self._size += (sum(sizes) / len(sizes) - self._size) * min(len(sizes) / _REMEMBERED, 1.0)
         return [{key: found[key] for key in asked.items} for asked in together]
 
     def _in_vain(self, told: Mapping[str, ReadResult]) -> bool:
@@ -250,7 +259,7 @@ class _Writes(_Calls[CompareAndSet, Sequence[Outcome]]):
         self._store = store
 
     def _load(self) -> _Load[CompareAndSet]:
-        return _Load(lambda write: write.key, lambda write: len(write.data), once=True)
+        return _Load(lambda write: write.key, lambda write: len(write.data), most_bytes=CALL_BYTES, once=True)
 
     async def _ask_store(
         self, together: Sequence[_Asked[CompareAndSet, Sequence[Outcome]]], timeout: float

@@ -3,7 +3,7 @@
 from keepstate_server.domain.records import Consistency
 from keepstate_server.stores.base import Absence, Failure, StateStore, Stored
 
-__all__ = ["FIRST_KEYS", "MOST_KEYS", "Portions", "next_keys", "read_one"]
+__all__ = ["FIRST_KEYS", "MOST_KEYS", "READ_BYTES", "Portions", "next_keys", "read_one"]
 
 FIRST_KEYS = 16
 """How many of many keys are read first: what they bring shows how large values are."""
@@ -11,9 +11,8 @@ FIRST_KEYS = 16
 MOST_KEYS = 128
 """How many keys go into one call of the sidecar: enough to share its cost, too few to hold others up."""
 
-# About how much one call shall read.
-_READ_BYTES = 4 * 1024 * 1024
-
+READ_BYTES = 4 * 1024 * 1024
+"""About how much one call shall read."""
 
 # By how many values that are small one that was large is forgotten, about.
 _REMEMBERED = 64
@@ -41,7 +40,7 @@ class Portions:
 
 def next_keys(keys: int, read: int) -> int:
     """Returns how many keys to read next, where so many ``keys`` brought that many bytes."""
-    return max(1, min(MOST_KEYS, keys * _READ_BYTES // read if read else MOST_KEYS))
+    return max(1, min(MOST_KEYS, keys * READ_BYTES // read if read else MOST_KEYS))
 
 
 async def read_one(store: StateStore, key: str, *, timeout: float) -> Stored | Failure | None:

@@ -34,6 +34,9 @@ class Gated:
     rejected: str = ""
     """A call that names this key fails as a whole."""
     fate: Fate = Fate.APPLIED
+    size: int = 0
+    """How large values are at least."""
+    held: bool = True
     came: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def _pass(self, keys: Sequence[str], timeout: float) -> bool:
@@ -43,7 +46,8 @@ class Gated:
         self.gates.append(gate)
         async with self.came:
             self.came.notify_all()
-        await gate
+        if self.held:
+            await gate
         return self.rejected not in keys
 
     async def read(
@@ -51,7 +55,7 @@ class Gated:
     ) -> Mapping[str, ReadResult]:
         if not await self._pass(keys, timeout):
             return dict.fromkeys(keys, Failure(detail="rejected"))
-        return {key: Stored(data=key.encode(), etag=StoreEtag(str(len(self.calls)))) for key in keys}
+        return {key: Stored(data=key.encode().ljust(self.size), etag=StoreEtag(str(len(self.calls)))) for key in keys}
 
     async def write(self, writes: Sequence[CompareAndSet], *, timeout: float) -> Sequence[Outcome]:
         if not await self._pass([write.key for write in writes], timeout):
@@ -163,6 +167,24 @@ async def test_a_call_carries_so_many_keys_and_bytes_and_no_more(
         await gated.let_go(call)
     await asyncio.gather(*asked)
     assert [len(call) for call in gated.calls] == sizes
+
+
+async def test_fewer_keys_are_read_together_where_values_are_large(store: GatheringStore, gated: Gated) -> None:
+    """The sidecar refuses an answer of 16 MiB and more, and has read all of it for nothing."""
+    gated.held = False
+
+    async def most(size: int) -> int:
+        gated.size, before = size, len(gated.calls)
+        await asyncio.gather(*(_read(store, f"k{number}") for number in range(110)))
+        return max(map(len, gated.calls[before:]))
+
+    assert [await most(1024) for _ in range(2)] == [110, 110]
+    assert [await most(1024 * 1024) for _ in range(2)] == [110, 4], "nobody knew before"
+    await asyncio.gather(*(_read(store, "k") for _ in range(110)))
+    assert gated.calls[-1] == ("k",), "one key, of whatever size, is read once for all"
+    for _ in range(10):
+        await most(1024)
+    assert await most(1024) == 110
 
 
 async def test_whoever_brings_many_keys_shares_no_call(store: GatheringStore, gated: Gated) -> None:
