@@ -116,7 +116,9 @@ def call(method: Callable[..., Awaitable[_Out]]) -> Callable[..., Awaitable[_Out
             if edge.admission.is_over and changes_nothing(message):  # whoever changed something needs the answer
                 edge.admission.refuse()
         except KeepstateError as failed:
-            error = failed
+            # Its traceback leads to frames that hold it: all of them, and the request, would stay until the collector
+            # comes by.
+            error = failed.with_traceback(None)
         except Exception:  # noqa: BLE001 - whatever it is, its text is not the caller's
             _log.exception("call failed", call=method.__name__)
             error = KeepstateError()
@@ -141,7 +143,7 @@ def call(method: Callable[..., Awaitable[_Out]]) -> Callable[..., Awaitable[_Out
         try:
             await context.abort(_CODES[status.code], status.message, edge.closing(begun, status))
         finally:
-            del error  # else it and this frame hold each other, and the request, until the collector comes by
+            del error, request  # whatever else holds the error, or what it came of, may hold this frame
         raise AssertionError("abort raises")
 
     return handler

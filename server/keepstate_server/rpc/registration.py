@@ -100,8 +100,12 @@ class _Call:
         self._admission.read(held, len(data))
         try:
             answer = (await self._method(self._parse(data), context, held)).SerializeToString()
-        except BaseException:
+        except BaseException as error:
             held.now(0)  # whoever holds the exception holds this frame, and by it what is held
+            if isinstance(error, grpc.aio.AbortError):
+                # gRPC keeps it with the call, which the frames of its traceback hold: they would stay, and the request
+                # with them, until the collector comes by.
+                error.__traceback__ = None
             raise
         held.now(len(answer))  # until it is sent
         return answer
