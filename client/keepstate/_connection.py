@@ -233,14 +233,13 @@ class Connection:
 
     async def _metadata_of_attempt(self, seconds: float) -> Sent:
         self._channels.check_open()
-        metadata = await self._metadata.of_attempt(seconds)
-        if self._channels.closed:
-            raise _closed(errors.Cancelled, nothing_sent=True)
-        return metadata
+        return await self._metadata.of_attempt(seconds)
 
     async def _transmit(
         self, method: Method[Req, Resp], message: Req, seconds: float, metadata: Sent, *, writes: bool
     ) -> Resp:
+        if self._channels.closed:  # since the call began
+            raise _closed(errors.Cancelled, nothing_sent=True)
         channel = self._channels.take()
         try:
             return await self._send(method(channel), message, seconds, metadata, writes=writes)

@@ -66,8 +66,9 @@ class Attempt:
         self.deadline = deadline  # as ``time.monotonic`` tells
         self.size: int = message.ByteSize()
         name = message.name
-        # What tells its record from others. Without the store: the default one has two names.
-        self.name: tuple[str, str] = (name.namespace, name.key)
+        # What tells its record from others. That the default store has two names may cost an order, no more: without
+        # the store, a record would wait for its namesake in one that does not answer.
+        self.name: tuple[str, str, str] = (name.store, name.namespace, name.key)
         self.answer: asyncio.Future[Any]
         self.record: RecordQueue | None = None  # where it is under way, or held back; None: it waits for others to join
         self.batch: Batch | None = None  # None: it was not sent

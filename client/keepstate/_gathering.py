@@ -80,7 +80,7 @@ class Gathering:
     def __init__(self, transmit: Transmit) -> None:
         self._transmit = transmit
         self._waiting: deque[Attempt] = deque()
-        self._records: dict[tuple[str, str], RecordQueue] = {}
+        self._records: dict[tuple[str, str, str], RecordQueue] = {}
         self._under_way = 0
         self._batches: set[Batch] = set()  # with a task each
         self._looks = False  # whether `_look` is about to run
@@ -188,15 +188,16 @@ class Gathering:
         if not self._under_way and len(waiting) >= _WORTH_TWO:
             full = min(full, math.ceil(len(waiting) / 2))
         formed: list[Batch] = []
-        # Each caller's deadline and metadata are to reach the service.
-        last: dict[tuple[int, Sent], Batch] = {}
+        # Each caller's deadline and metadata are to reach the service; and none is to wait for another's store.
+        last: dict[tuple[int, Sent, str], Batch] = {}
         for attempt in waiting:
             if attempt.answer.done():
                 continue
             record = self._records.get(attempt.name)
             if record is None:
                 record = self._records[attempt.name] = RecordQueue()
-            alike = (int(math.log(max(attempt.deadline - now, 0.001)) * _LIKENESS), attempt.metadata)
+            like_time = int(math.log(max(attempt.deadline - now, 0.001)) * _LIKENESS)
+            alike = (like_time, attempt.metadata, attempt.name[0])
             batch = None if attempt.size >= LARGE else last.get(alike)
             # What is on one record is best sent together.
             most = full if batch is None or record.batch is not batch else MAX_OPERATIONS

@@ -30,7 +30,7 @@ class _LoopThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over: asyncio.Event | None = None
         self._given: deque[_Work[Any]] = deque()
-        self._woken = False  # whether the loop is about to begin what was given
+        self._woken_by = 0  # the thread that has the loop begin what was given; 0: none has
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """The loop, started by the first use."""
@@ -64,13 +64,15 @@ class _LoopThread:
     def give(self, work: _Work[Any], loop: asyncio.AbstractEventLoop) -> None:
         """Have the loop begin this work. Threads that give some at the same time wake it together."""
         self._given.append(work)
-        if not self._woken:
-            self._woken = True
+        thread = threading.get_ident()
+        if self._woken_by in (0, thread):
+            self._woken_by = thread
+            # A signal's handler may come in here, and wait for work of its own: it wakes the loop for both.
             loop.call_soon_threadsafe(self.begin)
 
     def begin(self) -> None:
         """Begin what was given, in the loop."""
-        self._woken = False  # first, so that who gives more from now on wakes the loop again
+        self._woken_by = 0  # first, so that who gives more from now on wakes the loop again
         while self._given:
             self._given.popleft().begin()
 

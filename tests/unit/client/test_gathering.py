@@ -379,6 +379,21 @@ async def test_unlike_deadlines_do_not_share_a_call(state: Client[Any], busy: Ga
     assert min(left) < 3
 
 
+async def test_calls_for_another_store_do_not_wait_for_one_that_hangs(
+    state: Client[Any], busy: Gate, service: FakeService
+) -> None:
+    other = state.store("redis")
+    hang = stop_next(service)
+    async with started(other.put("a", 1), other.put("b", 1), state.put("a", 2), state.put("b", 2)) as tasks:
+        await hang.arrived.wait()
+        async with asyncio.timeout(10):
+            await asyncio.gather(*tasks[2:])
+            assert [await state.get("a"), await state.get("b")] == [2, 2]
+        assert not tasks[0].done()
+        hang.open.set()
+    assert await other.get("a") == 1
+
+
 async def test_a_caller_that_goes_leaves_the_others_theirs(
     state: Client[Any], busy: Gate, service: FakeService
 ) -> None:
@@ -449,6 +464,21 @@ async def test_closing_cuts_short_what_is_under_way_and_what_waits(address: str,
         assert failure.nothing_sent
         with pytest.raises(RuntimeError, match="closed"):
             await state.get("a")
+
+
+async def test_calls_that_were_about_to_go_when_the_client_was_closed_are_cut_short(
+    state: Client[Any], busy: Gate, service: FakeService
+) -> None:
+    gathering = state._connection._gathering
+    assert gathering is not None
+    tasks = [asyncio.create_task(state.put(name, 1)) for name in "abc"]
+    while not gathering._batches:
+        await asyncio.sleep(0)
+    await state.close()
+    failures = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(failure) for failure in failures] == [Cancelled] * 3
+    assert all(isinstance(failure, Cancelled) and failure.nothing_sent for failure in failures)
+    assert service.names == []
 
 
 async def test_calls_with_other_tokens_do_not_share_a_call(address: str, service: FakeService) -> None:

@@ -159,6 +159,25 @@ def test_threads_that_give_work_at_the_same_time_do_not_each_wake_the_loop(monke
     assert len(wakes) < 5  # as a rule one: two threads may see at the same time that none has woken it
 
 
+def test_a_signals_handler_may_wait_for_work_whenever_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, answers = running_loop(), list[int]()
+    wake = loop.call_soon_threadsafe
+
+    async def answer(number: int) -> int:
+        return number
+
+    def handler_comes_first(callback: Any, *arguments: Any, **named: Any) -> asyncio.Handle:
+        monkeypatch.setattr(loop, "call_soon_threadsafe", wake)
+        answers.append(perform(answer(1)))
+        return wake(callback, *arguments, **named)
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", handler_comes_first)
+    calling = threading.Thread(target=lambda: answers.append(perform(answer(2))), daemon=True)
+    calling.start()
+    calling.join(10)
+    assert answers == [1, 2]
+
+
 def test_work_runs_in_the_context_of_the_thread_that_gives_it() -> None:
     name: ContextVar[str] = ContextVar("name")
 
