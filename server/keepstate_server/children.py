@@ -1,6 +1,7 @@
 """A process that the supervisor starts, and starts again whenever it ends."""
 
 import asyncio
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Awaitable, Callable
@@ -28,14 +29,17 @@ _MISSING_REPORTS = 15
 class Child:
     """One process at a time, under one name."""
 
-    def __init__(self, name: str, order: _Order, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, name: str, order: _Order, changed: Callable[[], None], *, end: signal.Signals = signal.SIGTERM
+    ) -> None:
         """Each process is told what ``order`` returns then; ``changed`` is called when ``live`` or ``ready`` changes.
 
-        Its lines of the log have the same ``name``.
+        Its lines of the log have the same ``name``. The signal ``end`` has it end.
         """
         self._name = name
         self._order = order
         self._changed = changed
+        self._end = end
         self._process: Process | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._first: asyncio.Future[int] | None = None
@@ -63,7 +67,7 @@ class Child:
         """Tells it to end; it is not started again."""
         self._stopping.set()
         if self._process is not None and self._process.returncode is None:
-            self._process.terminate()
+            self._process.send_signal(self._end)
         elif self._keeping is not None:
             self._keeping.cancel()  # it is between two processes
 
@@ -105,7 +109,7 @@ class Child:
         self._process = process
         try:
             if self._stopping.is_set():  # was told while it was being started
-                process.terminate()
+                process.send_signal(self._end)
             assert process.stdin is not None
             with suppress(ConnectionError):  # it has ended: so does what follows
                 process.stdin.write(sent(await self._order()))

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import uvloop
 
@@ -13,8 +13,13 @@ _IMPATIENCE_SECONDS = 1.0
 """A second signal counts from then on: of one Ctrl-C a program may hear by the terminal and by whoever started it."""
 
 
-def run_until_signal(start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]) -> None:
-    """Runs ``start``, waits for SIGTERM or SIGINT, and runs ``stop``; ``stop`` also runs when ``start`` fails.
+def run_until_signal(
+    start: Callable[[], Awaitable[None]],
+    stop: Callable[[], Awaitable[None]],
+    *,
+    signals: Collection[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
+) -> None:
+    """Runs ``start``, waits for one of ``signals``, and runs ``stop``; ``stop`` also runs when ``start`` fails.
 
     Another signal, a second or more after the first, ends the process at once, with exit code 1.
     """
@@ -29,7 +34,7 @@ def run_until_signal(start: Callable[[], Awaitable[None]], stop: Callable[[], Aw
             elif loop.time() - told.result() >= _IMPATIENCE_SECONDS:
                 os._exit(1)
 
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in signals:
             loop.add_signal_handler(number, hear)
         try:
             await start()

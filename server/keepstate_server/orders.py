@@ -5,16 +5,21 @@ standard output.
 """
 
 import pickle
+import signal
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import BinaryIO
 
 from keepstate_server.config import Settings
 
-__all__ = ["REPORT_SECONDS", "Report", "ServeCalls", "ServeStore", "received", "sent"]
+__all__ = ["END_STORE", "REPORT_SECONDS", "Report", "ServeCalls", "ServeStore", "received", "sent"]
 
 REPORT_SECONDS = 2.0
 """A process that has started reports at least this often."""
+
+END_STORE = signal.SIGUSR1
+"""Has the embedded store end. SIGTERM does not: whoever sends that to all processes at once, as systemd does, sends it
+to the store too, and the workers need it until they have ended."""
 
 
 class Report(StrEnum):

@@ -11,7 +11,7 @@ import structlog
 from keepstate_server.children import Child
 from keepstate_server.config import BadConfiguration, Settings, SidecarKind
 from keepstate_server.http_health import HttpHealth
-from keepstate_server.orders import ServeCalls, ServeStore
+from keepstate_server.orders import END_STORE, ServeCalls, ServeStore
 from keepstate_server.ports import ReservedPort
 
 __all__ = ["Supervisor"]
@@ -54,7 +54,7 @@ class Supervisor:
         first, *others = self._workers
         if settings.uses_embedded:
             self._store_port = asyncio.get_running_loop().create_future()
-            self._store = Child("embedded", self._order_for_store, lambda: None)
+            self._store = Child("embedded", self._order_for_store, lambda: None, end=END_STORE)
             # The first worker is started beside it, and waits for its port.
             starting = asyncio.ensure_future(first.start())
             self._store_port.set_result(await self._store.start())

@@ -6,6 +6,7 @@ It ends at once when its parent dies, however that comes about: what a killed in
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 import threading
 from datetime import timedelta
@@ -15,7 +16,7 @@ from keepstate_server.app import Service
 from keepstate_server.backing import open_embedded
 from keepstate_server.embedded import EmbeddedSidecar
 from keepstate_server.lifecycle import run_until_signal
-from keepstate_server.orders import REPORT_SECONDS, Report, ServeCalls, ServeStore, received
+from keepstate_server.orders import END_STORE, REPORT_SECONDS, Report, ServeCalls, ServeStore, received
 from keepstate_server.running import exit_code_of
 
 __all__ = ["main"]
@@ -35,11 +36,13 @@ def main() -> None:
     process: _Worker | _Store = _Worker(order) if isinstance(order, ServeCalls) else _Store(order)
     settings = order.settings
     logs.configure(level=settings.log_level, as_json=settings.log_format == "json", worker=process.name)
-    sys.exit(exit_code_of(lambda: run_until_signal(process.start, process.stop)))
+    sys.exit(exit_code_of(lambda: run_until_signal(process.start, process.stop, signals=process.signals)))
 
 
 class _Worker:
     """Serves callers."""
+
+    signals = (signal.SIGTERM, signal.SIGINT)
 
     def __init__(self, order: ServeCalls) -> None:
         self.name = order.worker
@@ -59,8 +62,11 @@ class _Store:
     """Is the workers' sidecar."""
 
     name = "embedded"
+    signals = (END_STORE,)
 
     def __init__(self, order: ServeStore) -> None:
+        for number in _Worker.signals:
+            signal.signal(number, signal.SIG_IGN)
         self._order = order
         self._sidecar: EmbeddedSidecar | None = None
         self._reporting: asyncio.Task[None] | None = None

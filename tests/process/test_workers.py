@@ -154,7 +154,9 @@ def test_the_end_is_told_by_every_worker_and_all_are_gone_then(make_service: Mak
     assert service.log.read_text().count("stopping: not serving any more") == 2
 
 
-def test_calls_under_way_at_the_end_are_answered(make_service: MakeService) -> None:
+@pytest.mark.parametrize("all_are_told", [False, True])
+def test_calls_under_way_at_the_end_are_answered(make_service: MakeService, all_are_told: bool) -> None:
+    """Whoever is told: a supervisor may send its signal to the parent, or to every process that there is."""
     service = start(make_service(KEEPSTATE_WORKERS="2"))
     with connections(service) as channels:
         puts = [
@@ -163,9 +165,11 @@ def test_calls_under_way_at_the_end_are_answered(make_service: MakeService) -> N
                 timeout=30,
             )
             for channel_number, channel in enumerate(channels)
-            for n in range(50)
+            for n in range(100)
         ]
         puts[0].result()
+        for pid in children_of(service.process.pid) if all_are_told else []:
+            os.kill(pid, signal.SIGTERM)
         assert service.end() == 0
         assert all(each.result().etag for each in puts)
 

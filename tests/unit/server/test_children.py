@@ -19,7 +19,7 @@ import pytest
 from keepstate_server import children
 from keepstate_server.children import Child
 from keepstate_server.config import Settings
-from keepstate_server.orders import REPORT_SECONDS, ServeStore, sent
+from keepstate_server.orders import END_STORE, REPORT_SECONDS, ServeStore, sent
 from keepstate_server.running import AlreadyTold
 from tests.support.apps import eventually
 from tests.support.processes import children_of, is_gone, listens_on
@@ -45,7 +45,7 @@ async def make_store(changed: asyncio.Condition) -> AsyncIterator[MakeStore]:
         async def order() -> ServeStore:
             return ServeStore(settings=Settings(data=data), grpc_port=0, api_token="a token")
 
-        made.append(Child("store", order, lambda: telling.add(asyncio.ensure_future(tell()))))
+        made.append(Child("store", order, lambda: telling.add(asyncio.ensure_future(tell())), end=END_STORE))
         return made[-1]
 
     yield make
@@ -115,7 +115,7 @@ def test_one_that_reports_to_nobody_who_listens_goes_on_and_ends_when_told(tmp_p
             process.stdin.write(sent(ServeStore(settings=Settings(data=tmp_path), grpc_port=port, api_token="t")))
             process.stdin.flush()
             eventually(lambda: listens_on(process.pid, port))
-            process.terminate()
+            process.send_signal(END_STORE)
             assert process.wait(20) == 0
         finally:
             process.kill()
