@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -64,7 +66,7 @@ async def call_under_way(state: Client[Any], service: FakeService) -> AsyncItera
     service.metadata.clear()
     yield gate
     gate.open.set()
-    await asyncio.wait([task])
+    await asyncio.gather(task, return_exceptions=True)  # some close the client before
 
 
 @pytest.fixture
@@ -352,17 +354,18 @@ async def test_a_caller_whose_time_is_up_is_told_though_others_wait_longer(
 
 
 async def test_a_write_that_was_sent_in_a_batch_and_has_no_time_left_may_have_been_applied(
-    state: Client[Any], busy: Gate, service: FakeService
+    address: str, service: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hang = stop_next(service)
-    short = timedelta(milliseconds=100)
-    write, read = await asyncio.gather(
-        state.put("a", 1, timeout=short), state.get("b", timeout=short), return_exceptions=True
-    )
-    assert hang.arrived.is_set()
-    assert type(write) is OutcomeUnknown
-    assert type(read) is DeadlineExceeded
-    hang.open.set()
+    async with Client(address, retry=None) as state, call_under_way(state, service):
+        hang = stop_next(service)
+        async with started(state.put("a", 1), state.get("b")) as tasks:
+            await hang.arrived.wait()
+            later = SimpleNamespace(monotonic=lambda: time.monotonic() + 60)
+            monkeypatch.setattr(keepstate._gathering, "time", later)
+            assert state._connection._gathering is not None
+            state._connection._gathering._tell_whose_time_is_up(asyncio.get_running_loop())
+        assert [type(task.exception()) for task in tasks] == [OutcomeUnknown, DeadlineExceeded]
+        hang.open.set()
 
 
 async def test_unlike_deadlines_do_not_share_a_call(state: Client[Any], busy: Gate, service: FakeService) -> None:
