@@ -61,8 +61,12 @@ class Backing:
             await self._embedded.stop(timedelta(seconds=1))
 
 
-async def open_embedded(settings: Settings, *, api_token: str, grpc_port: int = 0) -> EmbeddedSidecar:
-    """Starts the embedded store as the sidecar of those who know ``api_token``; port 0 is any free one.
+async def open_embedded(
+    settings: Settings, *, api_token: str, grpc_port: int = 0, shared_port: bool = False
+) -> EmbeddedSidecar:
+    """Starts the embedded store as the sidecar of those who know ``api_token``.
+
+    Port 0 is any free one; of a ``shared_port`` somebody else holds it, with SO_REUSEPORT.
 
     Raises:
         BadConfiguration: its file cannot be used.
@@ -72,6 +76,7 @@ async def open_embedded(settings: Settings, *, api_token: str, grpc_port: int = 
         grpc_port=grpc_port,
         http_port=None,
         api_token=api_token,
+        shared_port=shared_port,
         max_message_bytes=MAX_MESSAGE_BYTES,
     )
     try:

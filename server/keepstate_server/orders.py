@@ -46,6 +46,7 @@ class ServeStore:
 
     settings: Settings
     grpc_port: int
+    """Which the parent holds, so that between two such processes nobody else gets it, and with it what workers send."""
     api_token: str
 
 

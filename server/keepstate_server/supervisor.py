@@ -33,6 +33,7 @@ class Supervisor:
         self._stopping = False
         self._http: HttpHealth | None = None
         self._reserved: ReservedPort | None = None
+        self._store_reserved: ReservedPort | None = None
         self._store: Child | None = None
         self._store_token = secrets.token_hex(16)  # other users of the machine can reach its port, but not the records
         self._store_port: asyncio.Future[int] | None = None
@@ -53,6 +54,7 @@ class Supervisor:
         self._workers = [self._make_worker(number + 1) for number in range(settings.workers)]
         first, *others = self._workers
         if settings.uses_embedded:
+            self._store_reserved = ReservedPort("127.0.0.1", 0)
             self._store_port = asyncio.get_running_loop().create_future()
             self._store = Child("embedded", self._order_for_store, lambda: None, end=END_STORE)
             # The first worker is started beside it, and waits for its port.
@@ -83,8 +85,9 @@ class Supervisor:
             await self._store.ended(seconds=_LAST_SECONDS)
         if self._http is not None:
             await self._http.stop()
-        if self._reserved is not None:
-            self._reserved.close()
+        for reserved in (self._reserved, self._store_reserved):
+            if reserved is not None:
+                reserved.close()
         _log.info("stopped")
 
     def _reserve(self) -> ReservedPort:
@@ -119,8 +122,8 @@ class Supervisor:
         )
 
     async def _order_for_store(self) -> ServeStore:
-        known = self._store_port
-        port = known.result() if known is not None and known.done() else 0  # workers know the one that it had
+        assert self._store_reserved is not None
+        port = self._store_reserved.port
         return ServeStore(settings=self._settings, grpc_port=port, api_token=self._store_token)
 
     def _lives(self) -> bool:

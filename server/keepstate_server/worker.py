@@ -73,7 +73,9 @@ class _Store:
 
     async def start(self) -> None:
         order = self._order
-        self._sidecar = await open_embedded(order.settings, api_token=order.api_token, grpc_port=order.grpc_port)
+        self._sidecar = await open_embedded(
+            order.settings, api_token=order.api_token, grpc_port=order.grpc_port, shared_port=True
+        )
         self._reporting = asyncio.create_task(_report(int(self._sidecar.grpc_address.rpartition(":")[2])))
 
     async def stop(self) -> None:

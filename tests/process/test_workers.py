@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -125,6 +126,23 @@ async def test_a_killed_embedded_store_is_replaced_and_has_what_was_put(make_ser
         await state.put("k", 1)
         os.kill(store_of(service), signal.SIGKILL)
         assert await state.increment("k") == 2
+
+
+def test_nobody_gets_the_embedded_stores_port_while_that_is_away(make_service: MakeService) -> None:
+    """Workers would send him their token and their records, and the store would never be there again."""
+    service = start(make_service(KEEPSTATE_WORKERS="2", KEEPSTATE_LOG_FORMAT="json"))
+    events = [json.loads(each) for each in service.log.read_text().splitlines() if each.startswith("{")]
+    (address,) = [each["grpc"] for each in events if each["event"] == "embedded sidecar started"]
+    port = int(address.rpartition(":")[2])
+    store = store_of(service)
+    assert listens_on(store, port)
+    os.kill(store, signal.SIGKILL)
+    eventually(lambda: is_gone(store))
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))
+    eventually(lambda: service.keepstate("put", "k", "v").returncode == 0)
 
 
 def test_when_the_parent_is_killed_all_end_and_the_next_start_finds_the_port_free(make_service: MakeService) -> None:

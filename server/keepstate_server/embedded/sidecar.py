@@ -48,6 +48,7 @@ class EmbeddedSidecar:
         grpc_port: int = 0,
         http_port: int | None = 0,
         api_token: str | None = None,
+        shared_port: bool = False,
         max_message_bytes: int = 16 * 1024 * 1024,
         purge_interval: timedelta = timedelta(minutes=5),
         clock: Callable[[], float] = time.time,
@@ -62,6 +63,7 @@ class EmbeddedSidecar:
             grpc_port: the port of the API; 0 takes a free one.
             http_port: the port of the health address that the SDK polls; 0 takes a free one, None does without.
             api_token: if given, every call must carry it as ``dapr-api-token``.
+            shared_port: somebody holds the port for it, with SO_REUSEPORT.
             max_message_bytes: the largest message in either direction.
             purge_interval: how often expired rows are removed; they are invisible before that.
             clock: tells the seconds since the epoch, in any thread; expiry is judged by it, in whole seconds as in
@@ -73,6 +75,7 @@ class EmbeddedSidecar:
         self._grpc_port = grpc_port
         self._http_port = http_port
         self._api_token = api_token
+        self._shared_port = shared_port
         self._max_message_bytes = max_message_bytes
         self._purge_interval = purge_interval
         self._clock = clock
@@ -153,7 +156,7 @@ class EmbeddedSidecar:
             interceptors=[_Gate(self._api_token)],
             options=[
                 # On by default, and then a second sidecar on the same port goes unnoticed.
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(self._shared_port)),
                 ("grpc.max_receive_message_length", self._max_message_bytes),
                 ("grpc.max_send_message_length", self._max_message_bytes),
                 # daprd lets clients ping this often; the library's default answers them with GOAWAY.
