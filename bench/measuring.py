@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from typing import Literal, TypeAlias
 
 import grpc
@@ -25,7 +26,7 @@ from bench.sides import Direct, Keepstate, Side
 from keepstate import Bytes, Client, KeepstateError
 from tests.support.service import ServiceProcess
 
-__all__ = ["FAILED", "WORKERS", "Bench", "Scale", "gathering", "opened"]
+__all__ = ["FAILED", "WORKERS", "Bench", "Scale", "gathering", "opened", "work"]
 
 Gathering: TypeAlias = Literal["both", "client", "service", "none"]
 
@@ -105,16 +106,20 @@ class Bench:
                 known = self.filled.get((store, name, label), 0)
                 await side.fill(keys[known:], value)
                 self.filled[store, name, label] = max(known, len(keys))
-            load = Load(
-                operation=_work(row, side, keys, value), callers=row.callers, seconds=seconds, counts=row.counts
-            )
+            load = Load(operation=work(row, side, keys, value), callers=row.callers, seconds=seconds, counts=row.counts)
             await run(Load(operation=load.operation, callers=row.callers, seconds=min(1.0, seconds)))  # warms up
             rounds_of[name] = partial(run, load)
         return await take_turns(rounds_of, rounds=rounds, spent=partial(self.spent, store))
 
 
-def _work(row: Row, side: Side, keys: list[str], value: bytes) -> Callable[[int, int], Awaitable[object]]:
-    return lambda caller, number: row.work(Turn(side, keys, value, caller, number))
+def work(row: Row, side: Side, keys: list[str], value: bytes) -> Callable[[int, int], Awaitable[object]]:
+    """What the callers of a row do, each round going on where the one before ended.
+
+    If each began anew the keys of a round would be those of the last one, and what the service remembers of these
+    would make cold ones warm.
+    """
+    numbers = [count() for _ in range(row.callers)]
+    return lambda caller, _: row.work(Turn(side, keys, value, caller, next(numbers[caller])))
 
 
 def gathering(scale: Scale) -> dict[str, str]:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import cast
 
-from bench.load import Measured
+from bench.load import Load, Measured, run
+from bench.measuring import work
 from bench.rounds import take_turns
+from bench.rows import Row
+from bench.sides import Side
 
 
 async def test_sides_take_turns_and_another_begins_each_round() -> None:
@@ -35,3 +39,18 @@ async def test_processor_time_is_an_operations_and_that_of_its_own_side() -> Non
     found = await take_turns({"cheap": cheap, "dear": dear}, rounds=2, spent=lambda: dict(clock))
     assert [round(each) for each in found.microseconds["cheap"]["service"]] == [10, 10]
     assert [round(each) for each in found.microseconds["dear"]["service"]] == [10_000, 10_000]
+
+
+async def test_a_round_goes_on_where_the_one_before_ended_so_that_cold_keys_stay_cold() -> None:
+    used: list[str] = []
+
+    async def put(key: str) -> None:
+        used.append(key)
+
+    row = Row(name="put to cold keys", callers=4, work=lambda turn: put(turn.key))
+    keys = [str(number) for number in range(100_000)]
+    load = Load(operation=work(row, cast("Side", None), keys, b""), callers=row.callers, seconds=0)
+    for _ in range(3):
+        await run(load)
+    assert len(used) == 3 * 4
+    assert len(set(used)) == len(used)
