@@ -29,6 +29,8 @@ class Applied:
 
     carried: dict[Landing, WriteId] = field(default_factory=dict)
     """The write or transaction that said it applies a request. Never more than one."""
+    places: dict[Landing, int] = field(default_factory=dict)
+    """Of requests, in the order in which their write applied them."""
     landed: dict[Landing, float] = field(default_factory=dict)
     """When a request was applied; seconds."""
     writes: dict[WriteId, float] = field(default_factory=dict)
@@ -66,8 +68,9 @@ class Applied:
     def _note_write(self, store: str, key: str, write: WriteId, requests: tuple[Answered, ...], now: float) -> None:
         """Holds what was applied to promise 11: no request is applied by two writes."""
         self.writes.setdefault(write, now)
-        for client, number in _applied(requests):
+        for client, number, place in _applied(requests):
             request = (store, key, client, number)
+            self.places.setdefault(request, place)
             if self.carried.setdefault(request, write) != write:
                 self.violations.append(f"request {client}/{number} on {store}/{key} was applied twice")
             self.landed.setdefault(request, now)
@@ -79,9 +82,9 @@ def decision_in(data: bytes) -> bool | None:
     return None if body is None else envelope_pb2.Outcome.FromString(body).committed
 
 
-def _applied(requests: tuple[Answered, ...]) -> Iterator[tuple[int, int]]:
-    """Yields client and number of each request that was applied."""
+def _applied(requests: tuple[Answered, ...]) -> Iterator[tuple[int, int, int]]:
+    """Yields client, number and position of each request that was applied."""
     for each in requests:
         if each.answer is FirstAnswer.APPLIED:
-            for number in range(each.first, each.first + each.more + 1):
-                yield each.client, number
+            for more in range(each.more + 1):
+                yield each.client, each.first + more, each.position + more

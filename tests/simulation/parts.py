@@ -10,7 +10,7 @@ from keepstate_server.domain.names import RecordName
 from keepstate_server.domain.operations import Updated, Written
 from keepstate_server.domain.records import Record
 from keepstate_server.engine.draft import Result
-from keepstate_server.engine.trail import WriteId, write_of
+from keepstate_server.engine.trail import WriteId, position_of, write_of
 from tests.simulation.applied import Applied, Landing
 from tests.simulation.history import Attempt, Call, Claim, Kind, Spec, claim_of
 
@@ -18,6 +18,10 @@ __all__ = ["READS", "Part"]
 
 READS = (Kind.GET, Kind.SLIDE, Kind.SNAPSHOT)
 """What carries no request: each sending is one of its own."""
+
+
+_MOMENT = 1e-9
+"""Between two operations that one write applied; seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,21 +47,32 @@ class Part:
 
     def carried(self, applied: Applied) -> WriteId | None:
         """Returns the write by which the store applied it; None: none was seen."""
+        return applied.carried.get(self._its_landing)
+
+    @property
+    def _its_landing(self) -> Landing:
         call = self.call
         assert call.request is not None
         number = call.request if call.transaction else call.request + self.at
-        return applied.carried.get(_landing(self.spec.name, call.client, number))
+        return _landing(self.spec.name, call.client, number)
 
     def applied_at(self, applied: Applied, answer: Result | None) -> float | None:
-        """Returns when the store applied what was answered so; None: that was not seen."""
+        """Returns when the store applied what was answered so, what went into one write in its order there.
+
+        None: that was not seen.
+        """
         write = self.carried(applied) if self.call.request is not None else None
+        place = 0
         if write is not None:
-            return applied.writes.get(write)
-        match answer:
-            case Written(version=version) | Updated(record=Record(version=version)):
-                return applied.writes.get(write_of(version))
-            case _:
-                return None
+            place = applied.places.get(self._its_landing, 0)
+        else:
+            match answer:
+                case Written(version=version) | Updated(record=Record(version=version)):
+                    write, place = write_of(version), position_of(version)
+                case _:
+                    return None
+        at = applied.writes.get(write)
+        return None if at is None else at + place * _MOMENT
 
     @property
     def answers(self) -> Iterator[tuple[Attempt, Result | None, Claim]]:

@@ -24,6 +24,8 @@ __all__ = ["Report", "judge", "run_seeds", "story"]
 
 _PIECE = 50  # seeds that a process takes at a time
 
+_ENOUGH_SECONDS = 1.0
+
 
 @dataclass(kw_only=True)
 class Report:
@@ -87,7 +89,10 @@ def _counts(run: Run) -> Counter[str]:
     counts["plain writes"] += run.scenario.plain_writes
     # Where trails are cut short, more is forgotten than ever would be, and so it is by another program's writes.
     whole = run.scenario.trail_writes == FULL_TRAIL and not run.scenario.plain_writes
-    faultless = run.scenario.network.faultless and whole
+    # Who has too little time for a store call or two, or goes away, learns nothing where there is no fault either.
+    habits = run.scenario.habits
+    patient = min(habits.deadlines) >= _ENOUGH_SECONDS and habits.patience == 1
+    faultless = run.scenario.network.faultless and whole and patient
     for call in run.history.calls:
         shape = _shape(call)
         counts[shape] += 1
