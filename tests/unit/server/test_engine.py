@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -22,14 +21,6 @@ from tests.unit.server.cases import name
 from tests.unit.server.engine_service import Gate, Service
 from tests.unit.server.hand import SECOND
 from tests.unit.server.model_store import ReadFault, WriteFault
-
-
-@pytest.fixture(params=["sql", "redis"])
-async def service(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
-    service = Service(counts=request.param == "redis")
-    yield service
-    async with asyncio.timeout(5):
-        await service.engine.drain(timeout=5)
 
 
 async def test_of_64_callers_with_one_etag_one_wins_and_63_learn_the_current_etag(service: Service) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -28,14 +28,6 @@ from tests.unit.server.cases import name
 from tests.unit.server.engine_service import Gate, Service, Shelf
 from tests.unit.server.hand import SETTINGS, again
 from tests.unit.server.model_store import WriteFault
-
-
-@pytest.fixture(params=["sql", "redis"])
-async def service(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
-    service = Service(counts=request.param == "redis")
-    yield service
-    async with asyncio.timeout(5):
-        await service.engine.drain(timeout=5)
 
 
 class _Busy:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -26,14 +26,6 @@ from tests.unit.server.hand import again
 from tests.unit.server.model_store import WriteFault
 
 MEBIBYTE = 1024 * 1024
-
-
-@pytest.fixture(params=["sql", "redis"])
-async def service(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
-    service = Service(counts=request.param == "redis")
-    yield service
-    async with asyncio.timeout(5):
-        await service.engine.drain(timeout=5)
 
 
 def add(key: str = "k", delta: int = 1) -> Update:
